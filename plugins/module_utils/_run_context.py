@@ -1,0 +1,300 @@
+"""The run context: one mapping that says what a run is about, made once and handed down to every role.
+
+Pure functions over the stack's data, the inventory's names and what the caller asked for. Everything that comes from outside is
+checked here, before the first change; a message names the value and what would be accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MODES = ("check", "targeted")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}\Z")
+COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\Z")
+TTL_LIMITS = (30, 86400)
+WAIT_LIMITS = (0, 86400)
+WORKER_LIMIT = 64
+DEFAULT_TTL = 3600
+_PLACE = re.compile(r"\{([a-z_]+)\}")
+
+
+class UsageError(ValueError):
+    """What the caller asked for cannot be meant; nothing was touched (exit code 2)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asked for, as it came in.
+
+    ``miners`` is a list of inventory names, the text ``none`` or a comma separated text; ``workers`` counts distinct workers, -1
+    meaning as many as are borrowed; ``ttl`` and ``wait`` are seconds, ttl 0 meaning the default.
+    """
+
+    branch: str
+    stack: str = "pithead"
+    mode: str = "targeted"
+    miners: Any = "miner-0"
+    workers: int = -1
+    keep: bool = False
+    ttl: int = 0
+    wait: int = 0
+    bench: str = ""
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def check_branch(branch: str) -> str:
+    """Return the branch name if git and a shell would both take it for one plain name.
+
+    Raises:
+        UsageError: empty, over 200 characters, or anything a shell, git option parser or template engine could read otherwise.
+    """
+    if not branch:
+        raise UsageError("a branch is needed: -e branch=NAME")
+    bad = ("..", "//", "@{", "/.", ".lock/")
+    if not BRANCH.match(branch) or any(part in branch for part in bad) or branch.endswith((".lock", "/", ".")):
+        shown = ascii(branch[:60])
+        raise UsageError(f"not a branch name: {shown}. Letters, digits and . _ / + - are accepted, at most 200 of them")
+    return branch
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise UsageError(f"{name} is a whole number, not {ascii(str(value)[:40])}") from None
+    if not low <= number <= high:
+        raise UsageError(f"{name} must be between {low} and {high}, not {number}")
+    return number
+
+
+def check_miners(asked: Any, known: Sequence[str]) -> list[str]:
+    """Return the names of the miners to borrow, in the order in which their leases are taken.
+
+    Raises:
+        UsageError: a name that is no host name, is not in the inventory's group ``miners``, or stands there twice.
+    """
+    names = [part.strip() for part in asked.split(",")] if isinstance(asked, str) else [str(part) for part in asked]
+    if names in (["none"], [""], []):
+        return []
+    for name in names:
+        if not NAME.match(name):
+            raise UsageError(f"not a host name: {ascii(name[:60])}")
+        if name not in known:
+            raise UsageError(f"unknown miner {name}; the inventory has: {', '.join(known) or 'none'}")
+    if len(set(names)) != len(names):
+        raise UsageError(f"the same miner twice: {', '.join(names)}")
+    return sorted(names)
+
+
+def fill(data: Any, places: Mapping[str, Any]) -> Any:
+    """Return ``data`` with every ``{place}`` that is known put in; a text that is only a place takes the value's own type."""
+    if isinstance(data, str):
+        whole = _PLACE.fullmatch(data)
+        if whole and whole.group(1) in places:
+            return places[whole.group(1)]
+        return _PLACE.sub(lambda match: str(places.get(match.group(1), match.group(0))), data)
+    if isinstance(data, dict):
+        return {key: fill(value, places) for key, value in data.items()}
+    if isinstance(data, list):
+        return [fill(value, places) for value in data]
+    return data
+
+
+def _need(data: Mapping[str, Any], path: str) -> Any:
+    value: Any = data
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise UsageError(f"the stack's profile.yml lacks {path}")
+        value = value[part]
+    return value
+
+
+def check_request(request: Request, stacks: Sequence[str]) -> dict[str, Any]:
+    """Return the checked values of a request.
+
+    Raises:
+        UsageError: any value that cannot be meant.
+    """
+    if not NAME.match(request.stack) or request.stack not in stacks:
+        raise UsageError(f"unknown stack {ascii(request.stack[:60])}; there are: {', '.join(stacks)}")
+    if request.mode not in MODES:
+        raise UsageError(f"unknown mode {ascii(request.mode[:60])}; choose from: {', '.join(MODES)}")
+    benches = list(request.groups.get("benches", ()))
+    bench = request.bench or (benches[0] if benches else "")
+    if not NAME.match(bench) or bench not in benches:
+        raise UsageError(f"unknown bench {ascii(bench[:60])}; the inventory's group benches has: {', '.join(benches) or 'none'}")
+    miners = [] if request.mode == "check" else check_miners(request.miners, list(request.groups.get("miners", ())))
+    ttl = _whole("ttl", request.ttl or DEFAULT_TTL, *TTL_LIMITS)
+    if request.keep and not request.ttl:
+        raise UsageError("keep needs a ttl: how many seconds may the host stay leased?")
+    if request.keep and request.mode == "check":
+        raise UsageError("keep has no meaning in mode check: it deploys nothing")
+    workers = _whole("workers", request.workers, -1, WORKER_LIMIT)
+    return {
+        "branch": check_branch(request.branch),
+        "stack": request.stack,
+        "mode": request.mode,
+        "bench": bench,
+        "miners": miners,
+        "workers": len(miners) if workers < 0 else workers,
+        "keep": bool(request.keep),
+        "ttl": ttl,
+        "wait": _whole("wait", request.wait, *WAIT_LIMITS),
+    }
+
+
+def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:
+    """One borrowed or leased host: what is looked at, what must be fit, what proves that it is back."""
+    filled = fill(dict(role), {**places, "host": name, "miner": name})
+    probes = filled["probes"]
+    look = list(filled["snapshot"])
+    unknown = [probe for probe in look if probe not in probes]
+    if unknown:
+        raise UsageError(f"the stack's profile.yml snapshots probes it does not define: {', '.join(unknown)}")
+    return {
+        "name": name,
+        "kind": kind,
+        "probes": probes,
+        "look": {probe: probes[probe] for probe in look},
+        "fit": filled.get("fit", []),
+        "proof": {**filled.get("proof", {}), "ignore": filled.get("ignore", [])},
+    }
+
+
+def build(
+    asked: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    exercise: Mapping[str, Any],
+    places: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the run context.
+
+    Args:
+        asked: what `check_request` returned, with ``run_id`` and ``commit``.
+        profile: the stack's profile.yml.
+        exercise: the stack's exercise.yml.
+        places: ``live`` (directory, from the running container's label or the profile) and ``pool_host`` (how miners reach the bench).
+
+    Returns:
+        A mapping of plain data without a placeholder left, without a secret in it.
+
+    Raises:
+        UsageError: the stack's data lack something.
+    """
+    live = places.get("live") or _need(profile, "paths.live")
+    checkout = _need(profile, "paths.checkout")
+    port = _need(profile, "borrow.port")
+    base = {
+        "run_id": asked["run_id"],
+        "bench": asked["bench"],
+        "checkout": checkout,
+        "live": live,
+        "pool_url": f"{places.get('pool_host') or asked['bench']}:{port}",
+        "miners": list(asked["miners"]),
+        "workers": asked["workers"],
+        "secret_keys": sorted({key for keys in _need(profile, "secrets.categories").values() for key in keys}),
+    }
+    hosts = _need(profile, "hosts")
+    at_rest = {**base, "dir": live}
+    deployed = {**base, "dir": checkout}
+    bench = _host("bench", asked["bench"], _need(hosts, "bench"), at_rest)
+    bench["deployed"] = _host("bench", asked["bench"], _need(hosts, "bench"), deployed)["probes"]
+    miners = [_host("miner", name, _need(hosts, "miner"), at_rest) for name in asked["miners"]]
+    steps = plan(asked, exercise, base)
+    return {
+        "schema": 1,
+        **asked,
+        "title": profile.get("title", asked["stack"]),
+        "project": _need(profile, "project"),
+        "owner": _need(profile, "paths.owner"),
+        "live": live,
+        "checkout": checkout,
+        "driver": fill(_need(profile, "driver"), at_rest),
+        "seed": list(profile.get("seed", [])),
+        "secrets": fill(_need(profile, "secrets"), at_rest),
+        "binding": profile.get("binding", {}),
+        "build_label": profile.get("build_label", ""),
+        "hosts": [*miners, bench],
+        "borrow": {
+            **{key: fill(_need(profile, "borrow")[key], at_rest) for key in ("list", "url_key", "set")},
+            "pool_url": base["pool_url"],
+            "path": hosts["miner"].get("config", ""),
+            "tag": fill(hosts["miner"].get("tag", {}), at_rest),
+            "foreign_tag": hosts["miner"].get("foreign_tag", {}),
+            "arrived": fill(_need(profile, "borrow.arrived"), at_rest),
+            "seen": {name: fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name}) for name in asked["miners"]},
+        },
+        **steps,
+    }
+
+
+def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the signals and steps of a run: ``deployed`` (signals), ``scenario`` and ``lifecycle`` (steps)."""
+    signals = _need(exercise, "signals")
+    name = _need(exercise, "canonical")
+    row = _need(exercise, "scenarios")[name]
+    overrides = dict(row.get("overrides", {}))
+    pool = str(overrides.get("p2pool.pool", "mini"))
+    filled = {**places, "overrides": overrides, "pool_key": pool, "pool_label": pool.capitalize()}
+    context = {"workers": asked["workers"]}
+    return {
+        "scenario_name": name,
+        "overrides": overrides,
+        "deployed": resolve_signals(_need(exercise, "deployed"), signals, filled, context),
+        "scenario": [_step(step, "scenario", signals, filled, context) for step in _need(exercise, "scenario_steps")],
+        "lifecycle": [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "targeted")],
+    }
+
+
+def resolve_signals(
+    wanted: Sequence[Any],
+    signals: Mapping[str, Any],
+    places: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return full signal specs for names or ``{signal, with}`` references; those whose need is not there are left out."""
+    specs = []
+    for one in wanted:
+        name = one if isinstance(one, str) else one["signal"]
+        if name not in signals:
+            raise UsageError(f"the stack's exercise.yml waits for a signal it does not define: {name}")
+        spec = dict(signals[name])
+        need = spec.pop("needs", None)
+        if need and not context.get(need):
+            continue
+        extra = {} if isinstance(one, str) else fill(one.get("with", {}), places)
+        specs.append({"name": name, **fill(spec, {**places, **extra})})
+    return specs
+
+
+def _step(
+    step: Mapping[str, Any],
+    phase: str,
+    signals: Mapping[str, Any],
+    places: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    def ops(many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        done = []
+        for raw in many:
+            op = dict(raw)
+            if "wait" in op:
+                op["wait"] = resolve_signals(op["wait"], signals, places, context)
+            done.append(fill(op, places))
+        return done
+
+    return {
+        "id": step["id"],
+        "title": step["title"],
+        "phase": step.get("phase", phase),
+        "gate": bool(step.get("gate", False)),
+        "ops": ops(step["ops"]),
+        "always": ops(step.get("always", [])),
+    }

@@ -1,0 +1,180 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: check what was asked for and make the run context."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_context
+short_description: Check what was asked for and make the run context
+description:
+  - Validates every value that comes from outside, resolves the branch to a commit, reads the stack's data and returns the run
+    context, one mapping that all roles of a run work from.
+  - Runs on the controller. Creates the run's results directory and writes C(work/context.json) there; touches no host.
+version_added: 0.1.0
+author: Benchkeeper maintainers
+attributes:
+  check_mode:
+    support: full
+    description: In the dry run nothing is written.
+  diff_mode:
+    support: none
+    description: Makes a directory of its own, changes nothing that exists.
+  idempotent:
+    support: full
+    description: The same values give the same context.
+options:
+  branch: {description: The branch to prove., type: str, required: true}
+  stack: {description: Name of a folder under O(stacks_dir)., type: str, default: pithead}
+  mode: {description: What kind of run., type: str, default: targeted}
+  miners: {description: Inventory names of the miners to borrow, a comma separated text, or V(none)., type: raw, default: miner-0}
+  workers: {description: Distinct workers that the bench must see mining; -1 means as many as are borrowed., type: int, default: -1}
+  keep: {description: Leave the hosts leased at the end., type: bool, default: false}
+  ttl: {description: Seconds that a lease lives without a renewal; 0 means the default., type: int, default: 0}
+  wait: {description: Seconds to queue for a lease., type: int, default: 0}
+  bench: {description: Inventory name of the bench; empty means the first one., type: str, default: ""}
+  groups: {description: The inventory's groups., type: dict, required: true}
+  run_id: {description: Identity of the run; made when empty., type: str, default: ""}
+  commit: {description: The commit that the branch was resolved to; resolved here when empty., type: str, default: ""}
+  repo: {description: Git repository or origin in which the branch is looked up., type: str, default: ""}
+  live: {description: The directory that drives the stack now, when it is known., type: str, default: ""}
+  pool_host: {description: Name under which miners reach the bench; empty means its inventory name., type: str, default: ""}
+  owner_id: {description: Identity of the checkout; first part of the ownership triple., type: str, default: ""}
+  time_scale: {description: Factor by which the bench scales product timings; recorded., type: float, default: 1.0}
+  stacks_dir: {description: Folder of the stacks., type: path, required: true}
+  results_dir: {description: Folder of the results., type: path, required: true}
+"""
+
+EXAMPLES = r"""
+- name: Say what this run is about
+  benchkeeper.core.run_context:
+    branch: main
+    groups: "{{ groups }}"
+    repo: /srv/git/pithead.git
+    stacks_dir: "{{ playbook_dir }}/../stacks"
+    results_dir: "{{ playbook_dir }}/../results"
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+run:
+  description: The run context; plain data, no secrets.
+  returned: success
+  type: dict
+  sample: {run_id: 20261121T081500Z-0a1b2c, stack: pithead, mode: targeted, bench: bench-0, miners: [miner-0]}
+"""
+
+import json
+import secrets
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context as rc
+
+
+def resolve(repo: str, branch: str) -> str:
+    """Return the commit of a branch in a repository or origin.
+
+    Raises:
+        UsageError: there is no such branch, or the repository does not answer within 30 s.
+    """
+    argv = ["git", "ls-remote", "--exit-code", "--", repo, f"refs/heads/{branch}"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise rc.UsageError(f"the repository of the branches does not answer: {type(error).__name__}") from None
+    commit = done.stdout.split("\t", 1)[0].strip()
+    if done.returncode or not rc.COMMIT.match(commit):
+        raise rc.UsageError(f"unknown branch {branch!r}: the repository of the branches has none of that name")
+    return commit
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a stack's data file.
+
+    Raises:
+        UsageError: missing or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise rc.UsageError(f"{path.name} of the stack cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise rc.UsageError(f"{path.name} of the stack is not a mapping")
+    return data
+
+
+def make(params: dict[str, Any]) -> dict[str, Any]:
+    """Check, resolve and build; raises UsageError."""
+    stacks_dir = Path(params["stacks_dir"]).resolve()
+    stacks = sorted(path.parent.name for path in stacks_dir.glob("*/profile.yml"))
+    fields = ("branch", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "bench", "groups")
+    asked = rc.check_request(rc.Request(**{name: params[name] for name in fields}), stacks)
+    stamp = datetime.now(tz=timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    run_id = params["run_id"] or f"{stamp}-{secrets.token_hex(3)}"
+    if not rc.RUN_ID.match(run_id):
+        raise rc.UsageError(f"not a run id: {ascii(run_id[:60])}")
+    commit = params["commit"] or resolve(params["repo"], asked["branch"])
+    if not rc.COMMIT.match(commit):
+        raise rc.UsageError(f"not a commit id: {ascii(commit[:60])}")
+    folder = stacks_dir / asked["stack"]
+    run = rc.build(
+        {**asked, "run_id": run_id, "commit": commit},
+        read_yaml(folder / "profile.yml"),
+        read_yaml(folder / "exercise.yml"),
+        {"live": params["live"], "pool_host": params["pool_host"]},
+    )
+    results = Path(params["results_dir"]).resolve() / run_id
+    run["stack_dir"] = str(folder)
+    run["results"] = str(results)
+    run["work"] = str(results / "work")
+    run["owner_id"] = params["owner_id"] or "unowned"
+    run["time_scale"] = params["time_scale"]
+    return run
+
+
+def main() -> None:
+    """Run the module."""
+    text = {"type": "str", "default": ""}
+    module = AnsibleModule(
+        argument_spec={
+            "branch": {"type": "str", "required": True},
+            "stack": {"type": "str", "default": "pithead"},
+            "mode": {"type": "str", "default": "targeted"},
+            "miners": {"type": "raw", "default": "miner-0"},
+            "workers": {"type": "int", "default": -1},
+            "keep": {"type": "bool", "default": False},
+            "ttl": {"type": "int", "default": 0},
+            "wait": {"type": "int", "default": 0},
+            "bench": text,
+            "groups": {"type": "dict", "required": True},
+            "run_id": text,
+            "commit": text,
+            "repo": text,
+            "live": text,
+            "pool_host": text,
+            "owner_id": text,
+            "time_scale": {"type": "float", "default": 1.0},
+            "stacks_dir": {"type": "path", "required": True},
+            "results_dir": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        run = make(module.params)
+    except rc.UsageError as error:
+        module.fail_json(msg=str(error), usage=True)
+    if not module.check_mode:
+        work = Path(run["work"])
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = work / "context.json"
+        target.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    module.exit_json(changed=False, run=run)
+
+
+if __name__ == "__main__":
+    main()
