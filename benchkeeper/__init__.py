@@ -1,0 +1,1 @@
+"""The controller side of Benchkeeper: set-up, supervisor, report."""
