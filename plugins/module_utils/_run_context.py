@@ -205,9 +205,14 @@ def build(
     at_rest = {**base, "dir": live}
     deployed = {**base, "dir": checkout}
     bench = _host("bench", asked["bench"], _need(hosts, "bench"), at_rest)
-    bench["deployed"] = _host("bench", asked["bench"], _need(hosts, "bench"), deployed)["probes"]
+    branch = _host("bench", asked["bench"], _need(hosts, "bench"), deployed)
+    bench["deployed"], bench["deployed_look"] = branch["probes"], branch["look"]
     miners = [_host("miner", name, _need(hosts, "miner"), at_rest) for name in asked["miners"]]
     steps = plan(asked, exercise, base)
+    driver = fill(_need(profile, "driver"), at_rest)
+    url_key = _need(profile, "borrow.url_key")
+    tag = fill(hosts["miner"].get("tag", {}), at_rest)
+    first = {**_need(profile, "borrow.set"), url_key: base["pool_url"], **({tag["key"]: tag["value"]} if tag else {})}
     return {
         "schema": 1,
         **asked,
@@ -215,19 +220,39 @@ def build(
         "project": _need(profile, "project"),
         "owner": _need(profile, "paths.owner"),
         "live": live,
+        "live_label": _need(profile, "live_label"),
         "checkout": checkout,
-        "driver": fill(_need(profile, "driver"), at_rest),
+        "driver": driver,
+        "bring_back": {
+            "kind": "engine",
+            "project": _need(profile, "project"),
+            "live_dir": live,
+            "argv": [driver["program"], *driver["verbs"]["up"]],
+            "env": driver.get("env", {}),
+            "user": _need(profile, "paths.owner"),
+            "timeout": driver["timeouts"]["up"],
+        },
         "seed": list(profile.get("seed", [])),
         "secrets": fill(_need(profile, "secrets"), at_rest),
         "binding": profile.get("binding", {}),
         "build_label": profile.get("build_label", ""),
         "hosts": [*miners, bench],
         "borrow": {
-            **{key: fill(_need(profile, "borrow")[key], at_rest) for key in ("list", "url_key", "set")},
+            "list": _need(profile, "borrow.list"),
             "pool_url": base["pool_url"],
             "path": hosts["miner"].get("config", ""),
-            "tag": fill(hosts["miner"].get("tag", {}), at_rest),
-            "foreign_tag": hosts["miner"].get("foreign_tag", {}),
+            # A copy of the first entry, ours by its tag, before all others: the owner's pools stay as its failover.
+            "edit": {
+                "json": [
+                    {
+                        "op": "first_in_list",
+                        "list": _need(profile, "borrow.list"),
+                        "match": {url_key: base["pool_url"]},
+                        "copy_first": True,
+                        "set": first,
+                    }
+                ]
+            },
             "arrived": fill(_need(profile, "borrow.arrived"), at_rest),
             "seen": {name: fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name}) for name in asked["miners"]},
         },

@@ -36,7 +36,12 @@ options:
   groups: {description: The inventory's groups., type: dict, required: true}
   run_id: {description: Identity of the run; made when empty., type: str, default: ""}
   commit: {description: The commit that the branch was resolved to; resolved here when empty., type: str, default: ""}
-  repo: {description: Git repository or origin in which the branch is looked up., type: str, default: ""}
+  repo: {description: Git repository in which the branch is looked up and from which it is sent., type: str, default: ""}
+  origin: {description: Repository that the bench itself fetches the branch from; nothing is sent then., type: str, default: ""}
+  state_file:
+    description: File of mode 0600 with the run's nonce and holder; made in the user's state directory when empty.
+    type: str
+    default: ""
   live: {description: The directory that drives the stack now, when it is known., type: str, default: ""}
   pool_host: {description: Name under which miners reach the bench; empty means its inventory name., type: str, default: ""}
   owner_id: {description: Identity of the checkout; first part of the ownership triple., type: str, default: ""}
@@ -65,7 +70,10 @@ run:
 """
 
 import json
+import os
+import pwd
 import secrets
+import socket
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -108,6 +116,64 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def controller() -> dict[str, Any]:
+    """Return who holds the leases of this run when no supervisor said it: the topmost ansible-playbook process above this module."""
+    pid = os.getpid()
+    holder = pid
+    while pid > 1:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        if b"ansible-playbook" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            holder = pid
+        pid = int(stat[1])
+    return describe(holder)
+
+
+def describe(pid: int) -> dict[str, Any]:
+    """Return a holder's identity: a pid alone is used again, with its start time (clock ticks since boot) it is not."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        machine = ""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return {
+        "controller_id": machine or boot,
+        "host": socket.gethostname(),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "pid": pid,
+        "start_time": int(stat[19]),
+    }
+
+
+def ensure_state(path: str, run: dict[str, Any]) -> str:
+    """Make the run's state file if nobody did: nonce, canary and holder, so that `recover` can finish this run from anywhere."""
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "benchkeeper" / "runs"
+    target = Path(path) if path else base / f"{run['run_id']}.json"
+    state: dict[str, Any] = {}
+    if target.exists():
+        state = json.loads(target.read_text(encoding="utf-8"))
+    added = {
+        "run_id": run["run_id"],
+        "nonce": secrets.token_hex(16),
+        "canary": "bkcanary" + secrets.token_hex(12),
+        "stack": run["stack"],
+        "hosts": [host["name"] for host in run["hosts"]],
+        "keep": run["keep"],
+    }
+    full = {**added, **state, "hosts": added["hosts"]}
+    full.setdefault("holder", None)
+    full["holder"] = full["holder"] or controller()
+    if full != state:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temp = target.with_name(f".{target.name}.tmp")
+        with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(full, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(target)
+    return str(target)
+
+
 def make(params: dict[str, Any]) -> dict[str, Any]:
     """Check, resolve and build; raises UsageError."""
     stacks_dir = Path(params["stacks_dir"]).resolve()
@@ -118,7 +184,7 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     run_id = params["run_id"] or f"{stamp}-{secrets.token_hex(3)}"
     if not rc.RUN_ID.match(run_id):
         raise rc.UsageError(f"not a run id: {ascii(run_id[:60])}")
-    commit = params["commit"] or resolve(params["repo"], asked["branch"])
+    commit = params["commit"] or resolve(params["origin"] or params["repo"], asked["branch"])
     if not rc.COMMIT.match(commit):
         raise rc.UsageError(f"not a commit id: {ascii(commit[:60])}")
     folder = stacks_dir / asked["stack"]
@@ -132,6 +198,7 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     run["stack_dir"] = str(folder)
     run["results"] = str(results)
     run["work"] = str(results / "work")
+    run["repo"], run["origin"] = params["repo"], params["origin"]
     run["owner_id"] = params["owner_id"] or "unowned"
     run["time_scale"] = params["time_scale"]
     return run
@@ -155,6 +222,8 @@ def main() -> None:
             "run_id": text,
             "commit": text,
             "repo": text,
+            "origin": text,
+            "state_file": text,
             "live": text,
             "pool_host": text,
             "owner_id": text,
@@ -168,7 +237,9 @@ def main() -> None:
         run = make(module.params)
     except rc.UsageError as error:
         module.fail_json(msg=str(error), usage=True)
+    run["state_file"] = module.params["state_file"]
     if not module.check_mode:
+        run["state_file"] = ensure_state(module.params["state_file"], run)
         work = Path(run["work"])
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = work / "context.json"
