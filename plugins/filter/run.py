@@ -186,7 +186,14 @@ def restore_files(
             files[f"hosts/{name}/after.json"] = after
         else:
             failures = [{"why": str(one.get("msg", "not looked at"))}]
-        hosts[name] = {"restored": not failures, "proven": not failures, "seconds": 0, "state": "untouched", "items": [], "failures": failures}
+        hosts[name] = {
+            "restored": not failures,
+            "proven": not failures,
+            "seconds": 0,
+            "state": "untouched",
+            "items": [],
+            "failures": failures,
+        }
     for name in leased:
         kept = [{"why": "kept, as asked"}]
         hosts.setdefault(name, {"restored": False, "proven": False, "seconds": 0, "state": "kept", "items": [], "failures": kept})

@@ -68,7 +68,7 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
-        raise UsageError(f"{name} is a whole number, not {ascii(str(value)[:40])}") from None
+        raise UsageError(f"{name} is a whole number, not {str(value)[:40]!a}") from None
     if not low <= number <= high:
         raise UsageError(f"{name} must be between {low} and {high}, not {number}")
     return number
@@ -85,7 +85,7 @@ def check_miners(asked: Any, known: Sequence[str]) -> list[str]:
         return []
     for name in names:
         if not NAME.match(name):
-            raise UsageError(f"not a host name: {ascii(name[:60])}")
+            raise UsageError(f"not a host name: {name[:60]!a}")
         if name not in known:
             raise UsageError(f"unknown miner {name}; the inventory has: {', '.join(known) or 'none'}")
     if len(set(names)) != len(names):
@@ -123,13 +123,13 @@ def check_request(request: Request, stacks: Sequence[str]) -> dict[str, Any]:
         UsageError: any value that cannot be meant.
     """
     if not NAME.match(request.stack) or request.stack not in stacks:
-        raise UsageError(f"unknown stack {ascii(request.stack[:60])}; there are: {', '.join(stacks)}")
+        raise UsageError(f"unknown stack {request.stack[:60]!a}; there are: {', '.join(stacks)}")
     if request.mode not in MODES:
-        raise UsageError(f"unknown mode {ascii(request.mode[:60])}; choose from: {', '.join(MODES)}")
+        raise UsageError(f"unknown mode {request.mode[:60]!a}; choose from: {', '.join(MODES)}")
     benches = list(request.groups.get("benches", ()))
     bench = request.bench or (benches[0] if benches else "")
     if not NAME.match(bench) or bench not in benches:
-        raise UsageError(f"unknown bench {ascii(bench[:60])}; the inventory's group benches has: {', '.join(benches) or 'none'}")
+        raise UsageError(f"unknown bench {bench[:60]!a}; the inventory's group benches has: {', '.join(benches) or 'none'}")
     miners = [] if request.mode == "check" else check_miners(request.miners, list(request.groups.get("miners", ())))
     ttl = _whole("ttl", request.ttl or DEFAULT_TTL, *TTL_LIMITS)
     if request.keep and not request.ttl:

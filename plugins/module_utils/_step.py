@@ -1,7 +1,7 @@
 """One step of an exercise, walked through: guarded edits and commands, waits, looks, and what was expected of them.
 
-Pure but for the `Actions` handed in. A step ends at its first op that does not come out as expected; its ``always`` ops run whatever
-happened. The result says which op failed and why, never what a program printed in full.
+Pure but for the `Actions` handed in. A step ends at its first op that does not come out as expected; its ``always`` ops run
+whatever happened. The result says which op failed and why, never what a program printed in full.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _predicate
-from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import Missing, find
+from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import MissingError, find
 
 OPS = ("argv", "edit", "engine", "expect", "look", "mark", "verb", "wait")
 _COMPARED = ("changed", "changed_like", "same_keys")
@@ -135,12 +135,11 @@ def _one(op: Mapping[str, Any], actions: Actions, state: Walk) -> Tuple[str, str
     if "wait" in op:
         late = [f"{one['name']}: {one.get('why', '')}" for one in actions.wait(op["wait"]) if not one.get("ok")]
         return "wait " + " ".join(one["name"] for one in op["wait"]), "; ".join(late)
-    if "look" in op:
-        state.looks[op["look"]] = actions.take(None)
-        return f"look {op['look']}", ""
-    if "mark" in op:
-        state.marked = actions.take(None)
-        return "mark", ""
+    if "look" in op or "mark" in op:
+        state.marked = document = actions.take(None)
+        if "look" in op:
+            state.looks[op["look"]] = document
+        return f"look {op.get('look', '')}".strip(), ""
     return "expect", _expect(op["expect"], actions, state)
 
 
@@ -181,11 +180,11 @@ def _both(predicate: Mapping[str, Any], path: str, document: Mapping[str, Any]) 
     for part in parts:
         try:
             found = find(document.get(part, {}).get(probe, {}), path)
-        except Missing:
+        except MissingError:
             continue
         if isinstance(found, Mapping):
             return found
-    raise Missing(f"{probe}: nothing at {path}: {document.get('errors', {}).get(probe, 'not there')}")
+    raise MissingError(f"{probe}: nothing at {path}: {document.get('errors', {}).get(probe, 'not there')}")
 
 
 def _changed(predicate: Mapping[str, Any], path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> List[str]:
@@ -217,7 +216,7 @@ def compare(predicate: Mapping[str, Any], marked: Optional[Mapping[str, Any]], n
         wanted = predicate["value"]
         if predicate["op"] == "changed_like":
             wanted = _changed(predicate, wanted, marked, now)
-    except Missing as error:
+    except MissingError as error:
         return str(error)
     lacking = [key for key in predicate.get("includes", []) if key not in changed]
     if sorted(wanted) != changed or lacking:

@@ -183,10 +183,10 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     stamp = datetime.now(tz=timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     run_id = params["run_id"] or f"{stamp}-{secrets.token_hex(3)}"
     if not rc.RUN_ID.match(run_id):
-        raise rc.UsageError(f"not a run id: {ascii(run_id[:60])}")
+        raise rc.UsageError(f"not a run id: {run_id[:60]!a}")
     commit = params["commit"] or resolve(params["origin"] or params["repo"], asked["branch"])
     if not rc.COMMIT.match(commit):
-        raise rc.UsageError(f"not a commit id: {ascii(commit[:60])}")
+        raise rc.UsageError(f"not a commit id: {commit[:60]!a}")
     folder = stacks_dir / asked["stack"]
     run = rc.build(
         {**asked, "run_id": run_id, "commit": commit},

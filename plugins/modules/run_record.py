@@ -46,7 +46,6 @@ written:
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -95,7 +94,7 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temp = target.with_name(f".{target.name}.tmp")
         temp.write_text(text, encoding="utf-8")
-        os.replace(temp, target)
+        temp.replace(target)
     module.exit_json(changed=bool(texts), written=sorted(texts))
 
 

@@ -53,7 +53,8 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine, EngineError
-from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor, collect_secrets
+from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor
+from ansible_collections.benchkeeper.core.plugins.module_utils._secret_names import collect_secrets
 
 JOURNAL_LINES = 2000
 
