@@ -1,0 +1,428 @@
+"""Machines in containers on this computer: made, taken up again, rebooted, cut off, removed.
+
+Everything is found by its labels, never by a remembered id: what a killed engine or an older version of us left is taken up
+again when it is what it should be, and replaced when it is not.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import json
+import random
+import socket
+import subprocess
+import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+
+from benchkeeper import labels, spec, sshfiles, subnets
+from benchkeeper.console import phase, say
+from benchkeeper.engine import connect
+from benchkeeper.errors import UnfitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from docker.models.containers import Container
+    from docker.models.networks import Network
+
+    from benchkeeper.paths import Paths
+
+READY_DEADLINE = 90.0
+STOP_PATIENCE = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A machine as it is.
+
+    Attributes:
+        name: Machine name.
+        container: Name of its container.
+        container_id: Full id.
+        state: running, cut, exited, created, paused, dead ...
+        address: Its address; empty when it has none.
+        image: Image reference it was made from.
+        config: Hash of what it was made from.
+    """
+
+    name: str
+    container: str
+    container_id: str
+    state: str
+    address: str
+    image: str
+    config: str
+
+
+def look(client: docker.DockerClient, checkout_id: str) -> dict[str, Seen]:
+    """Return this checkout's machines by name, from one listing."""
+    found = {}
+    for entry in client.api.containers(all=True, filters=labels.filters(checkout_id)):
+        marks = entry["Labels"]
+        if not labels.ours(marks, checkout_id, labels.BENCH) or labels.MACHINE not in marks:
+            continue
+        networks = entry["NetworkSettings"]["Networks"].values()
+        attached = [network for network in networks if network.get("NetworkID")]
+        settings = [(network.get("IPAMConfig") or {}).get("IPv4Address") for network in attached]
+        address = next((network.get("IPAddress") for network in attached if network.get("IPAddress")), None)
+        state = entry["State"]
+        found[marks[labels.MACHINE]] = Seen(
+            name=marks[labels.MACHINE],
+            container=entry["Names"][0].lstrip("/"),
+            container_id=entry["Id"],
+            state="cut" if state == "running" and not address else state,
+            address=address or next(iter(filter(None, settings)), ""),
+            image=entry["Image"],
+            config=marks.get(labels.CONFIG, ""),
+        )
+    return found
+
+
+def used_networks(client: docker.DockerClient) -> list[ipaddress.IPv4Network]:
+    """Return every subnet that this computer routes or its engine gave out."""
+    used = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+    for network in client.api.networks():
+        for config in (network.get("IPAM") or {}).get("Config") or []:
+            if config.get("Subnet") and ":" not in config["Subnet"]:
+                used.append(ipaddress.IPv4Network(config["Subnet"]))
+    return used
+
+
+def find_network(client: docker.DockerClient, checkout_id: str) -> Network | None:
+    """Return this checkout's network, if it is there."""
+    for network in client.networks.list(filters=labels.filters(checkout_id)):
+        if labels.ours(network.attrs.get("Labels"), checkout_id, labels.BENCH):
+            return network
+    return None
+
+
+def subnet_of(network: Network) -> str:
+    """Return a network's subnet."""
+    return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
+
+
+def ensure_network(client: docker.DockerClient, checkout_id: str) -> Network:
+    """Return this checkout's network, made on a free subnet and under a free name when it is missing."""
+    present = find_network(client, checkout_id)
+    if present:
+        return present
+    taken = {network.name for network in client.networks.list()}
+    name = next((name for name in (f"bk-{checkout_id[:6]}", f"bk-{checkout_id}") if name not in taken), None)
+    if name is None:
+        raise UnfitError(f"networks bk-{checkout_id[:6]} and bk-{checkout_id} exist and are not ours")
+    refusal = "no subnet is free"
+    for subnet in subnets.free_subnets(checkout_id, used_networks(client), subnets.host_nameservers()):
+        try:
+            return client.networks.create(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                labels=labels.triple(checkout_id),
+                ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=str(subnet))]),
+            )
+        except docker.errors.APIError as error:
+            # Another checkout may have taken this very subnet since we looked.
+            refusal = str(error.explanation)
+            if "overlap" not in refusal.lower():
+                break
+    raise UnfitError(f"no network could be made: {refusal}")
+
+
+def machine_files(paths: Paths, name: str) -> dict[str, tuple[str, int, int]]:
+    """Return what is put into a machine before its first boot: path -> (text, mode, uid)."""
+    private, public = sshfiles.host_key(paths, name)
+    return {
+        "etc/ssh/ssh_host_ed25519_key": (private, 0o600, 0),
+        "etc/ssh/ssh_host_ed25519_key.pub": (f"{public}\n", 0o644, 0),
+        "home/ops/.ssh/authorized_keys": (f"{sshfiles.user_key(paths)}\n", 0o600, 1000),
+        "etc/docker/daemon.json": (spec.engine_settings(subnets.host_nameservers()), 0o644, 0),
+    }
+
+
+def archive(files: Mapping[str, tuple[str, int, int]]) -> bytes:
+    """Pack files for the engine."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, (text, mode, owner) in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), mode, owner, owner
+            entry.mtime = int(time.time())
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Bench:
+    """The embedded bench of one checkout, as it shall be, on one engine."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        client: docker.DockerClient,
+        network: Network,
+        machines: Sequence[spec.Machine],
+    ) -> None:
+        self.paths = paths
+        self.client = client
+        self.network = network
+        self.machines = list(machines)
+        self.owner = paths.checkout_id
+        self.hosts = {machine.name: machine.address for machine in machines}
+        self._image_ids: dict[str, str] = {}
+
+    def wanted_config(self, machine: spec.Machine) -> str:
+        """Return the hash that a machine's container must carry."""
+        if machine.image not in self._image_ids:
+            self._image_ids[machine.image] = str(self.client.images.get(machine.image).id)
+        texts = {path: text for path, (text, _, _) in machine_files(self.paths, machine.name).items()}
+        return spec.config_hash(machine, self._image_ids[machine.image], texts, self.hosts)
+
+    def changed(self, seen: Mapping[str, Seen]) -> list[str]:
+        """Return the names of machines that exist and must be replaced."""
+        wanted = {machine.name: self.wanted_config(machine) for machine in self.machines}
+        return [name for name, machine in seen.items() if name in wanted and machine.config != wanted[name]]
+
+    def ready(self, seen: Mapping[str, Seen]) -> bool:
+        """Tell whether every machine exists as it shall be, and runs (a cut one counts: that may be the test)."""
+        return not self.changed(seen) and all(
+            machine.name in seen and seen[machine.name].state in ("running", "cut") for machine in self.machines
+        )
+
+    def ensure(self) -> dict[str, Seen]:
+        """Make every machine what it shall be, all at the same time; return what is there then."""
+        seen = look(self.client, self.owner)
+        sshfiles.write(self.paths, self.hosts)
+        with ThreadPoolExecutor(max_workers=max(len(self.machines), 1)) as pool:
+            jobs = [pool.submit(self._ensure_one, machine, seen.get(machine.name)) for machine in self.machines]
+            for job in jobs:
+                job.result()
+        now = look(self.client, self.owner)
+        self._record(now)
+        return now
+
+    def _ensure_one(self, machine: spec.Machine, seen: Seen | None) -> None:
+        if seen and (seen.config != self.wanted_config(machine) or seen.state in ("created", "dead", "removing")):
+            say("machines", f"{machine.name}: replacing what an older version or an interrupted start left")
+            remove_container(self.client, self.owner, seen.container_id)
+            remove_volume(self.client, self.owner, self._volume(machine))
+            seen = None
+        if seen is None:
+            container = self._create(machine)
+            container.start()
+            word = "made"
+        else:
+            container = self.client.containers.get(seen.container_id)
+            if seen.state == "running":
+                return
+            if seen.state == "paused":
+                container.unpause()
+            if seen.state == "cut":
+                self.network.connect(container, ipv4_address=machine.address, aliases=[machine.name])
+            if seen.state == "exited":
+                container.start()
+            word = f"taken up again ({seen.state})"
+        sshfiles.forget_connection(self.paths, machine.name)
+        seconds = wait_ready(self.paths, container, machine.name, machine.address)
+        say("machines", f"{machine.name}: {word}, answers at {machine.address} after {seconds:.1f} s")
+
+    def _prefix(self) -> str:
+        return str(self.network.name)
+
+    def _volume(self, machine: spec.Machine) -> str:
+        return f"{self._prefix()}-{machine.name}-engine"
+
+    def _create(self, machine: spec.Machine) -> Container:
+        api = self.client.api
+        name = f"{self._prefix()}-{machine.name}"
+        with suppress(docker.errors.NotFound):
+            foreign = self.client.containers.get(name)
+            raise UnfitError(f"a container {name} ({foreign.short_id}) exists and is not ours; please remove it")
+        with suppress(docker.errors.NotFound):
+            volume = self.client.volumes.get(self._volume(machine))
+            if not labels.ours(volume.attrs.get("Labels"), self.owner, labels.BENCH):
+                raise UnfitError(f"a volume {volume.name} exists and is not ours; please remove it")
+            # Without its container it is of no use to anybody; a fresh machine starts with an empty engine.
+            volume.remove()
+        marks = labels.triple(self.owner) | {labels.MACHINE: machine.name}
+        # Labelled before its first use: the engine makes unlabelled ones of its own.
+        self.client.volumes.create(self._volume(machine), labels=marks)
+        host = api.create_host_config(
+            privileged=True,
+            cgroupns="private",
+            tmpfs={"/run": "rw,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108
+            mounts=[docker.types.Mount("/var/lib/docker", self._volume(machine), type="volume")],
+            extra_hosts=self.hosts,
+            nano_cpus=int(machine.cpus * 1_000_000_000) if machine.cpus else None,
+            mem_limit=machine.memory,
+            log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m"}),
+        )
+        endpoint = api.create_endpoint_config(ipv4_address=machine.address, aliases=[machine.name])
+        made = api.create_container(
+            machine.image,
+            name=name,
+            hostname=machine.name,
+            host_config=host,
+            networking_config=api.create_networking_config({str(self.network.name): endpoint}),
+            labels=marks | {labels.CONFIG: self.wanted_config(machine)},
+            stop_signal="SIGRTMIN+3",
+        )
+        api.put_archive(made["Id"], "/", archive(machine_files(self.paths, machine.name)))
+        return self.client.containers.get(made["Id"])
+
+    def _record(self, seen: Mapping[str, Seen]) -> None:
+        document = {
+            "schema": 1,
+            "checkout": self.owner,
+            "network": {"name": self.network.name, "subnet": subnet_of(self.network)},
+            "machines": {
+                machine.name: {
+                    "container": seen[machine.name].container,
+                    "address": machine.address,
+                    "image": machine.image,
+                }
+                for machine in self.machines
+            },
+        }
+        sshfiles.replace(self.paths.machines, json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def wait_ready(paths: Paths, container: Container, name: str, address: str, deadline: float = READY_DEADLINE) -> float:
+    """Wait until a machine takes a session and its engine answers; return seconds. A machine that ended fails at once."""
+    begun = time.monotonic()
+
+    def left() -> float:
+        return deadline - (time.monotonic() - begun)
+
+    while not _greets(address):
+        container.reload()
+        if container.status not in ("running", "created"):
+            tail = container.logs(tail=15).decode(errors="replace")
+            raise UnfitError(f"{name} ended while it was waited for ({container.status}):\n{tail}")
+        if left() < 0:
+            raise UnfitError(f"{name} did not answer at {address} port 22 within {deadline:.0f} s")
+        time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 -- jitter, not a secret
+    # Returns when the start that is under way has ended: no polling needed.
+    words = (
+        "sudo",
+        "systemctl",
+        "start",
+        "docker.service",
+        "&&",
+        "docker",
+        "version",
+        "--format",
+        "{{.Server.Version}}",
+    )
+    while True:
+        answer = subprocess.run(
+            sshfiles.command(paths, name, *words),
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=max(left(), 1) + 10,
+        )
+        if answer.returncode == 0:
+            return time.monotonic() - begun
+        # While it boots, sshd refuses users for a moment (nologin), and dbus may not answer yet.
+        if left() < 0:
+            raise UnfitError(f"{name}: its engine does not answer: {answer.stderr.strip()[-500:]}")
+        time.sleep(random.uniform(0.1, 0.3))  # noqa: S311 -- jitter, not a secret
+
+
+def _greets(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=1) as connection:
+            connection.settimeout(2)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def remove_container(client: docker.DockerClient, checkout_id: str, container_id: str) -> None:
+    """Remove a container of ours; its labels are looked at again just before."""
+    with suppress(docker.errors.NotFound):
+        container = client.containers.get(container_id)
+        if labels.ours(container.labels, checkout_id):
+            container.remove(force=True, v=True)
+
+
+def remove_volume(client: docker.DockerClient, checkout_id: str, name: str) -> None:
+    """Remove a volume of ours; its labels are looked at again just before."""
+    with suppress(docker.errors.NotFound):
+        volume = client.volumes.get(name)
+        if labels.ours(volume.attrs.get("Labels"), checkout_id):
+            volume.remove()
+
+
+def remove_all(client: docker.DockerClient, checkout_id: str) -> list[str]:
+    """Remove every machine, volume and network of this checkout; return their names."""
+    gone = []
+    containers = client.api.containers(all=True, filters=labels.filters(checkout_id))
+    ours = [entry for entry in containers if labels.ours(entry["Labels"], checkout_id, labels.BENCH)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for job in [pool.submit(remove_container, client, checkout_id, entry["Id"]) for entry in ours]:
+            job.result()
+    gone += [entry["Names"][0].lstrip("/") for entry in ours]
+    for volume in client.volumes.list(filters=labels.filters(checkout_id)):
+        if labels.ours(volume.attrs.get("Labels"), checkout_id, labels.BENCH):
+            remove_volume(client, checkout_id, volume.name)
+            gone.append(volume.name)
+    network = find_network(client, checkout_id)
+    if network:
+        network.remove()
+        gone.append(str(network.name))
+    return gone
+
+
+def operate(paths: Paths, name: str, action: str) -> None:
+    """Reboot, kill, start, cut or heal one machine, and wait until the operation has had its effect."""
+    client = connect()
+    if client is None:
+        raise UnfitError("the container engine does not answer; start it with ./bench up")
+    seen = look(client, paths.checkout_id).get(name)
+    if seen is None:
+        raise UnfitError(f"{name} does not exist; bring the bench up first: ./bench up")
+    network = find_network(client, paths.checkout_id)
+    container = client.containers.get(seen.container_id)
+    if network is None:
+        raise UnfitError("the bench's network is gone; bring the bench up again: ./bench up")
+
+    def heal() -> None:
+        record: dict[str, Any] = json.loads(paths.machines.read_text(encoding="utf-8"))
+        address = record["machines"][name]["address"]
+        network.connect(container, ipv4_address=address, aliases=[name])
+
+    def back(start: Callable[[], object]) -> None:
+        start()
+        sshfiles.forget_connection(paths, name)
+        wait_ready(paths, container, name, seen.address)
+
+    def cut() -> None:
+        network.disconnect(container, force=True)
+        sshfiles.forget_connection(paths, name)
+
+    def kill() -> None:
+        container.kill()
+        sshfiles.forget_connection(paths, name)
+
+    allowed = {
+        "reboot": (("running",), lambda: back(lambda: container.restart(timeout=STOP_PATIENCE))),
+        "kill": (("running", "cut"), kill),
+        "start": (("exited", "created"), lambda: back(container.start)),
+        "cut": (("running",), cut),
+        "heal": (("cut",), heal),
+    }
+    states, act = allowed[action]
+    if seen.state not in states:
+        raise UnfitError(f"cannot {action} {name}: it is {seen.state}")
+    with phase("machine", f"{action} {name}"):
+        act()
