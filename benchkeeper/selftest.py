@@ -1,0 +1,86 @@
+"""`./bench test`: the levels of the project's own tests, cheapest first; the first that fails ends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchkeeper.console import say
+from benchkeeper.parser import LEVELS
+from benchkeeper.paths import Paths, checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchkeeper.options import TestOptions
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _environment(paths: Paths) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.root / "ansible.cfg")}
+
+
+def _run(paths: Paths, name: str, command: Sequence[str]) -> bool:
+    """Run one tool with its output on the terminal; True when it is content."""
+    begun = time.monotonic()
+    say("test", f"{name} ...")
+    done = subprocess.run(command, cwd=paths.root, env=_environment(paths), check=False)
+    say("test", f"{'ok' if done.returncode == 0 else 'FAILED'}: {name} ({time.monotonic() - begun:.0f} s)")
+    return done.returncode == 0
+
+
+def static(paths: Paths) -> bool:
+    """Lint and laws; seconds. All of them run, so that one look shows everything."""
+    tools = {
+        "ruff": [_tool("ruff"), "check", "."],
+        "format": [_tool("ruff"), "format", "--check", "."],
+        "mypy": [_tool("mypy"), "benchkeeper", "plugins", "keeper"],
+        "yamllint": [_tool("yamllint"), "--strict", "."],
+        "ansible-lint": [_tool("ansible-lint"), "-q"],
+        "laws": [sys.executable, "-m", "pytest", "-q", "tests/static"],
+    }
+    results = [_run(paths, name, command) for name, command in tools.items()]
+    return all(results)
+
+
+def unit(paths: Paths) -> bool:
+    """Pure logic; no root, no engine, no network."""
+    return _run(paths, "unit", [sys.executable, "-m", "pytest", "-q", "tests/unit"])
+
+
+def role(paths: Paths) -> bool:
+    """Every role on a machine of the embedded bench, by molecule."""
+    from benchkeeper import setup  # noqa: PLC0415 - the static level must not need an engine
+
+    setup.ensure_up(paths, "pithead", install=True, verbose=0)
+    scenarios = sorted(path.parent.name for path in (paths.root / "molecule").glob("*/molecule.yml"))
+    results = [_run(paths, f"role {name}", [_tool("molecule"), "test", "--scenario-name", name]) for name in scenarios]
+    return all(results)
+
+
+def e2e(paths: Paths) -> bool:
+    """The real entry points, from a bench that is torn down first."""
+    return _run(paths, "e2e", [sys.executable, "-m", "pytest", "-q", "tests/e2e", "-x"])
+
+
+RUNNERS: dict[str, Callable[[Paths], bool]] = {"static": static, "unit": unit, "role": role, "e2e": e2e}
+
+
+def run_tests(options: TestOptions) -> int:
+    """Run the levels asked for, or all; 0 when all are green."""
+    paths = checkout()
+    begun = time.monotonic()
+    for level in options.levels or LEVELS:
+        if not RUNNERS[level](paths):
+            print(f"{level}: failed")
+            return 1
+    print(f"all green in {time.monotonic() - begun:.0f} s")
+    return 0

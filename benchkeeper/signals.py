@@ -1,0 +1,173 @@
+"""`./bench signals`: runs that are interrupted at random moments, and killed; each time everything must come back.
+
+INT, TERM and HUP go to the supervisor, which must recover by itself and end with 128+n. kill -9 goes to the supervisor, to
+ansible-playbook and to both; then `./bench recover`, typed in another directory, must finish the restore, and find nothing to do the
+second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchkeeper.console import say
+from benchkeeper.paths import Paths, checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchkeeper.options import SignalsOptions
+
+GENTLE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KILLED = ("supervisor", "ansible-playbook", "group")
+FIRST_MOMENT = 3.0  # seconds after the start; before that nothing is leased
+LIMIT = 900.0  # seconds for a run and its recovery
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one interruption came out."""
+
+    what: str
+    moment: float
+    exit_code: int
+    good: bool
+    why: str
+    seconds: float
+
+
+def _start(paths: Paths, stack: str, log: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchkeeper", "e2e", "main", "--stack", stack]
+    # A session of its own, so that the whole group can be killed without this process.
+    return subprocess.Popen(command, cwd=paths.root, stdout=log, stderr=log, start_new_session=True)
+
+
+def _status(paths: Paths) -> dict[str, object]:
+    command = [sys.executable, "-m", "benchkeeper", "status", "--json"]
+    done = subprocess.run(command, cwd=paths.root, check=True, capture_output=True, timeout=60)
+    found = json.loads(done.stdout)
+    return found if isinstance(found, dict) else {}
+
+
+def held(paths: Paths) -> list[str]:
+    """Return the resources whose lease is not free."""
+    leases = _status(paths).get("leases")
+    rows = leases if isinstance(leases, list) else []
+    return [f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free"]
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids of ansible-playbook main processes below a process."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry}/cmdline", "rb") as file:  # noqa: PTH123 - gone at any moment
+                words = file.read()
+            with open(f"/proc/{entry}/stat", encoding="utf-8") as file:  # noqa: PTH123
+                parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            if b"ansible-playbook" in words and parent == pid:
+                found.append(int(entry))
+    return found
+
+
+def _wait(process: subprocess.Popen[bytes], moment: float) -> bool:
+    """Wait until the moment; False when the run ended before."""
+    try:
+        process.wait(moment)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def gentle(paths: Paths, stack: str, number: signal.Signals, moment: float, log: int) -> Row:
+    """Send one signal to the supervisor and judge how it ends."""
+    begun = time.monotonic()
+    process = _start(paths, stack, log)
+    if not _wait(process, moment):
+        return Row(number.name, moment, process.returncode, False, "the run ended before the signal", time.monotonic() - begun)
+    process.send_signal(number)
+    code = process.wait(LIMIT)
+    left = held(paths)
+    why = "; ".join([*([f"exit {code}, not {128 + number}"] if code != 128 + number else []), *left])
+    return Row(number.name, moment, code, not why, why or "everything back", time.monotonic() - begun)
+
+
+def killed(paths: Paths, stack: str, what: str, moment: float, log: int) -> Row:
+    """kill -9 a part of the controller, then recover twice from another directory."""
+    begun = time.monotonic()
+    process = _start(paths, stack, log)
+    if not _wait(process, moment):
+        return Row(f"KILL {what}", moment, process.returncode, False, "the run ended before the kill", time.monotonic() - begun)
+    players = children_of(process.pid)
+    victims = {"supervisor": [process.pid], "ansible-playbook": players, "group": [process.pid, *players]}[what]
+    if what == "group":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    code = process.wait(LIMIT)
+    problems = [] if victims else ["there was nothing to kill"]
+    with tempfile.TemporaryDirectory(prefix="benchkeeper-elsewhere-") as elsewhere:
+        command = [str(paths.root / "bench"), "recover"]
+        first = subprocess.run(command, cwd=elsewhere, check=False, stdout=log, stderr=log, timeout=LIMIT)
+        second = subprocess.run(command, cwd=elsewhere, check=False, capture_output=True, text=True, timeout=LIMIT)
+    if first.returncode:
+        problems.append(f"recover ended with {first.returncode}")
+    if second.returncode or "nothing to do" not in (second.stdout + second.stderr).lower():
+        problems.append(f"the second recover ended with {second.returncode} and did not say that there is nothing to do")
+    problems += held(paths)
+    why = "; ".join(problems)
+    return Row(f"KILL {what}", moment, code, not why, why or "everything back, second recover a no-op", time.monotonic() - begun)
+
+
+def usual_seconds(paths: Paths, stack: str, log: int) -> float:
+    """Return how long a healthy run takes here, measured once now."""
+    begun = time.monotonic()
+    process = _start(paths, stack, log)
+    code = process.wait(LIMIT)
+    say("signals", f"an undisturbed run takes {time.monotonic() - begun:.0f} s and ends with {code}")
+    return time.monotonic() - begun
+
+
+def run_signals(options: SignalsOptions) -> int:
+    """Interrupt runs and print the table; 0 when each came back, else 4."""
+    paths = checkout()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
+    dice = random.Random(seed)  # noqa: S311 - the same moments again for the same seed
+    say("signals", f"seed {seed}")
+    log = os.open(paths.work / "signals.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        latest = usual_seconds(paths, options.stack, log) * 0.85
+        plan: list[tuple[str, Callable[[float], Row]]] = []
+        for turn in range(options.count):
+            number = GENTLE[turn % len(GENTLE)]
+            plan.append((number.name, lambda moment, number=number: gentle(paths, options.stack, number, moment, log)))  # type: ignore[misc]
+        if options.count >= len(GENTLE):
+            for what in KILLED:
+                plan.append((f"KILL {what}", lambda moment, what=what: killed(paths, options.stack, what, moment, log)))  # type: ignore[misc]
+        rows = []
+        for name, act in plan:
+            moment = dice.uniform(FIRST_MOMENT, max(FIRST_MOMENT + 1, latest))
+            say("signals", f"{len(rows) + 1}/{len(plan)} {name} after {moment:.1f} s")
+            rows.append(act(moment))
+            say("signals", f"{'ok' if rows[-1].good else 'NOT AS EXPECTED'}: exit {rows[-1].exit_code}, {rows[-1].why}")
+    finally:
+        os.close(log)
+    print(f"seed {seed}\n{'what':<22} after s  exit  seconds  outcome")
+    for row in rows:
+        print(
+            f"{row.what:<22} {row.moment:>7.1f}  {row.exit_code:>4}  {row.seconds:>7.0f}  {'ok' if row.good else 'BAD'}: {row.why}"
+        )
+    return 0 if all(row.good for row in rows) else 4
