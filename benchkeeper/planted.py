@@ -1,7 +1,7 @@
 """`./bench planted`: every planted bug must turn the check red that its header names, and everything must come back.
 
-A planted bug is a patch on the stack's `main` with a header line `Expect-Red: <check id>`. Each becomes a branch `planted/<name>` of the
-bench's repository and goes through the same command that a person would type.
+A planted bug is a patch on the stack's `main` with a header line `Expect-Red: <check id>`. Each becomes a branch
+`planted/<name>` of the bench's repository and goes through the same command that a person would type.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchkeeper import repo
@@ -22,6 +21,8 @@ from benchkeeper.errors import UsageError
 from benchkeeper.paths import Paths, checkout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchkeeper.options import PlantedOptions
 
 EXPECT = re.compile(r"^Expect-Red:\s*(\S+)\s*$", re.MULTILINE)

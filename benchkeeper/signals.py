@@ -1,7 +1,7 @@
 """`./bench signals`: runs that are interrupted at random moments, and killed; each time everything must come back.
 
-INT, TERM and HUP go to the supervisor, which must recover by itself and end with 128+n. kill -9 goes to the supervisor, to
-ansible-playbook and to both; then `./bench recover`, typed in another directory, must finish the restore, and find nothing to do the
+INT, TERM and HUP go to the supervisor, which must recover by itself and end with 128+n. kill -9 goes to the supervisor,
+to ansible-playbook and to both; then `./bench recover`, typed in another directory, must finish the restore, and find nothing to do the
 second time.
 """
 
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchkeeper.console import say
@@ -68,16 +69,14 @@ def held(paths: Paths) -> list[str]:
 def children_of(pid: int) -> list[int]:
     """Return the pids of ansible-playbook main processes below a process."""
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+    for path in Path("/proc").iterdir():
+        if not path.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            with open(f"/proc/{entry}/cmdline", "rb") as file:  # noqa: PTH123 - gone at any moment
-                words = file.read()
-            with open(f"/proc/{entry}/stat", encoding="utf-8") as file:  # noqa: PTH123
-                parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            words = (path / "cmdline").read_bytes()
+            parent = int((path / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
             if b"ansible-playbook" in words and parent == pid:
-                found.append(int(entry))
+                found.append(int(path.name))
     return found
 
 
@@ -104,7 +103,7 @@ def gentle(paths: Paths, stack: str, number: signal.Signals, moment: float, log:
 
 
 def killed(paths: Paths, stack: str, what: str, moment: float, log: int) -> Row:
-    """kill -9 a part of the controller, then recover twice from another directory."""
+    """Kill -9 a part of the controller, then recover twice from another directory."""
     begun = time.monotonic()
     process = _start(paths, stack, log)
     if not _wait(process, moment):
@@ -157,7 +156,7 @@ def run_signals(options: SignalsOptions) -> int:
         if options.count >= len(GENTLE):
             for what in KILLED:
                 plan.append((f"KILL {what}", lambda moment, what=what: killed(paths, options.stack, what, moment, log)))  # type: ignore[misc]
-        rows = []
+        rows: list[Row] = []
         for name, act in plan:
             moment = dice.uniform(FIRST_MOMENT, max(FIRST_MOMENT + 1, latest))
             say("signals", f"{len(rows) + 1}/{len(plan)} {name} after {moment:.1f} s")
