@@ -85,23 +85,21 @@ def _e2e(options: argparse.Namespace, paths: Paths) -> int:
         setup.ensure_up(paths, stack, install=not options.no_install, verbose=options.verbose)
     from benchkeeper import supervisor
 
-    return (
-        supervisor.run_e2e(
-            E2EOptions(
-                branch=branch,
-                commit=commit,
-                stack=stack,
-                mode=mode,
-                miners=miners,
-                workers=workers,
-                keep=options.keep,
-                ttl=ttl,
-                wait=wait,
-                inventory=inventory,
-                embedded=embedded,
-                extra=extra,
-                verbose=options.verbose,
-            ),
+    return supervisor.run_e2e(
+        E2EOptions(
+            branch=branch,
+            commit=commit,
+            stack=stack,
+            mode=mode,
+            miners=miners,
+            workers=workers,
+            keep=options.keep,
+            ttl=ttl,
+            wait=wait,
+            inventory=inventory,
+            embedded=embedded,
+            extra=extra,
+            verbose=options.verbose,
         ),
     )
 
@@ -170,9 +168,9 @@ def _logs(options: argparse.Namespace, paths: Paths) -> int:
 def _machine(options: argparse.Namespace, paths: Paths) -> int:
     _, _, known = _hosts(None, paths)
     name = validate.host_name(options.name, known.machines)
-    from benchkeeper import machines
+    from benchkeeper import operations
 
-    machines.operate(paths, name, options.action)
+    operations.operate(paths, name, options.action)
     return 0
 
 

@@ -170,9 +170,7 @@ def mirror_lines() -> list[str]:
 def _bootstrap(engine: Engine, checkout_id: str, tag: str, *, install: bool) -> None:
     if shutil.which("mmdebstrap") is None:
         if not install or os.geteuid() != 0:
-            raise UnfitError(
-                "no image registry answers and mmdebstrap is missing: install it, or run this once as root"
-            )
+            raise UnfitError("no image registry answers and mmdebstrap is missing: install it, or run this once as root")
         with phase("images", "no registry answers; installing mmdebstrap"):
             apt("update")
             apt("install", "mmdebstrap", "debian-archive-keyring")

@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any
 import docker
 
 from benchkeeper import labels, spec, sshfiles, subnets
-from benchkeeper.console import phase, say
-from benchkeeper.engine import connect
+from benchkeeper.console import say
 from benchkeeper.errors import UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from docker.models.containers import Container
     from docker.models.networks import Network
@@ -51,6 +50,7 @@ class Seen:
         address: Its address; empty when it has none.
         image: Image reference it was made from.
         config: Hash of what it was made from.
+        attached: Whether its cable is plugged in.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Seen:
     address: str
     image: str
     config: str
+    attached: bool
 
 
 def look(client: docker.DockerClient, checkout_id: str) -> dict[str, Seen]:
@@ -78,10 +79,11 @@ def look(client: docker.DockerClient, checkout_id: str) -> dict[str, Seen]:
             name=marks[labels.MACHINE],
             container=entry["Names"][0].lstrip("/"),
             container_id=entry["Id"],
-            state="cut" if state == "running" and not address else state,
+            state="cut" if state == "running" and not attached else state,
             address=address or next(iter(filter(None, settings)), ""),
             image=entry["Image"],
             config=marks.get(labels.CONFIG, ""),
+            attached=bool(attached),
         )
     return found
 
@@ -118,22 +120,26 @@ def ensure_network(client: docker.DockerClient, checkout_id: str) -> Network:
     name = next((name for name in (f"bk-{checkout_id[:6]}", f"bk-{checkout_id}") if name not in taken), None)
     if name is None:
         raise UnfitError(f"networks bk-{checkout_id[:6]} and bk-{checkout_id} exist and are not ours")
-    refusal = "no subnet is free"
     for subnet in subnets.free_subnets(checkout_id, used_networks(client), subnets.host_nameservers()):
-        try:
-            return client.networks.create(
-                name,
-                driver="bridge",
-                check_duplicate=True,
-                labels=labels.triple(checkout_id),
-                ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=str(subnet))]),
-            )
-        except docker.errors.APIError as error:
-            # Another checkout may have taken this very subnet since we looked.
-            refusal = str(error.explanation)
-            if "overlap" not in refusal.lower():
-                break
-    raise UnfitError(f"no network could be made: {refusal}")
+        made = _make_network(client, name, str(subnet), checkout_id)
+        if made:
+            return made
+    raise UnfitError(f"no free subnet is left in {subnets.POOL}")
+
+
+def _make_network(client: docker.DockerClient, name: str, subnet: str, checkout_id: str) -> Network | None:
+    """Make the network; None when somebody, perhaps another checkout, has taken this very subnet since we looked."""
+    try:
+        return client.networks.create(
+            name,
+            driver="bridge",
+            labels=labels.triple(checkout_id),
+            ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]),
+        )
+    except docker.errors.APIError as error:
+        if "overlap" in str(error.explanation).lower():
+            return None
+        raise UnfitError(f"no network could be made: {error.explanation}") from error
 
 
 def machine_files(paths: Paths, name: str) -> dict[str, tuple[str, int, int]]:
@@ -183,7 +189,7 @@ class Bench:
         if machine.image not in self._image_ids:
             self._image_ids[machine.image] = str(self.client.images.get(machine.image).id)
         texts = {path: text for path, (text, _, _) in machine_files(self.paths, machine.name).items()}
-        return spec.config_hash(machine, self._image_ids[machine.image], texts, self.hosts)
+        return spec.config_hash(machine, self._image_ids[machine.image], texts, self.hosts | {"": str(self.network.id)})
 
     def changed(self, seen: Mapping[str, Seen]) -> list[str]:
         """Return the names of machines that exist and must be replaced."""
@@ -220,11 +226,11 @@ class Bench:
             word = "made"
         else:
             container = self.client.containers.get(seen.container_id)
-            if seen.state == "running":
+            if seen.state == "running" and seen.attached:
                 return
             if seen.state == "paused":
                 container.unpause()
-            if seen.state == "cut":
+            if not seen.attached:
                 self.network.connect(container, ipv4_address=machine.address, aliases=[machine.name])
             if seen.state == "exited":
                 container.start()
@@ -264,13 +270,14 @@ class Bench:
             mem_limit=machine.memory,
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m"}),
         )
-        endpoint = api.create_endpoint_config(ipv4_address=machine.address, aliases=[machine.name])
+        # Typed loosely: the published types of the SDK know only one endpoint where it takes a mapping.
+        endpoints: Any = {str(self.network.name): api.create_endpoint_config(ipv4_address=machine.address, aliases=[machine.name])}
         made = api.create_container(
             machine.image,
             name=name,
             hostname=machine.name,
             host_config=host,
-            networking_config=api.create_networking_config({str(self.network.name): endpoint}),
+            networking_config=docker.types.NetworkingConfig(endpoints),
             labels=marks | {labels.CONFIG: self.wanted_config(machine)},
             stop_signal="SIGRTMIN+3",
         )
@@ -381,48 +388,3 @@ def remove_all(client: docker.DockerClient, checkout_id: str) -> list[str]:
         network.remove()
         gone.append(str(network.name))
     return gone
-
-
-def operate(paths: Paths, name: str, action: str) -> None:
-    """Reboot, kill, start, cut or heal one machine, and wait until the operation has had its effect."""
-    client = connect()
-    if client is None:
-        raise UnfitError("the container engine does not answer; start it with ./bench up")
-    seen = look(client, paths.checkout_id).get(name)
-    if seen is None:
-        raise UnfitError(f"{name} does not exist; bring the bench up first: ./bench up")
-    network = find_network(client, paths.checkout_id)
-    container = client.containers.get(seen.container_id)
-    if network is None:
-        raise UnfitError("the bench's network is gone; bring the bench up again: ./bench up")
-
-    def heal() -> None:
-        record: dict[str, Any] = json.loads(paths.machines.read_text(encoding="utf-8"))
-        address = record["machines"][name]["address"]
-        network.connect(container, ipv4_address=address, aliases=[name])
-
-    def back(start: Callable[[], object]) -> None:
-        start()
-        sshfiles.forget_connection(paths, name)
-        wait_ready(paths, container, name, seen.address)
-
-    def cut() -> None:
-        network.disconnect(container, force=True)
-        sshfiles.forget_connection(paths, name)
-
-    def kill() -> None:
-        container.kill()
-        sshfiles.forget_connection(paths, name)
-
-    allowed = {
-        "reboot": (("running",), lambda: back(lambda: container.restart(timeout=STOP_PATIENCE))),
-        "kill": (("running", "cut"), kill),
-        "start": (("exited", "created"), lambda: back(container.start)),
-        "cut": (("running",), cut),
-        "heal": (("cut",), heal),
-    }
-    states, act = allowed[action]
-    if seen.state not in states:
-        raise UnfitError(f"cannot {action} {name}: it is {seen.state}")
-    with phase("machine", f"{action} {name}"):
-        act()

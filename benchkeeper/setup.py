@@ -10,12 +10,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchkeeper import engine as engines
 from benchkeeper import images, inventory, labels, leases, machines, spec, sshfiles
 from benchkeeper.console import phase, say
 from benchkeeper.errors import UnfitError
+from benchkeeper.paths import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 
     from benchkeeper.paths import Paths
 
+LOCK_HELD = "BENCHKEEPER_SETUP_LOCK"
+
 
 @contextmanager
 def only_one(paths: Paths) -> Iterator[None]:
     """Hold the checkout's set-up lock; whoever comes second waits and then finds everything done."""
     paths.make_work()
+    if os.environ.get(LOCK_HELD) == str(paths.root):
+        # We were started by the command that holds it.
+        yield
+        return
     with (paths.work / "up.lock").open("a", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,14 +80,19 @@ def _stamp(paths: Paths, stack: str) -> Path:
     return paths.work / f"provisioned-{stack}"
 
 
+def _tags_there(paths: Paths, client: docker.DockerClient | None, stack: str) -> dict[str, str] | None:
+    """Return the images' tags by short name when all of them are there, else None; builds nothing."""
+    wanted = images.recipes(paths, stack, list(spec.needs(paths, stack).packages))
+    return images.wanted_tags(client, wanted) if client else None
+
+
 def is_up(paths: Paths, stack: str) -> bool:
     """Tell within half a second whether everything is there, runs and carries the baseline; changes nothing."""
     client = engines.connect(2)
     stamp = _stamp(paths, stack)
     if client is None or not stamp.is_file() or not paths.ssh_config.is_file():
         return False
-    wanted = images.recipes(paths, stack, list(spec.needs(paths, stack).packages))
-    tags = images.wanted_tags(client, wanted)
+    tags = _tags_there(paths, client, stack)
     if tags is None or machines.find_network(client, paths.checkout_id) is None:
         return False
     seen = machines.look(client, paths.checkout_id)
@@ -123,17 +135,18 @@ def up(paths: Paths, stack: str, *, install: bool, verbose: int) -> None:
         leases.refuse_when_held(paths, seen, "the baseline must be renewed, but the bench is in use")
         stamp.unlink(missing_ok=True)
         with phase("baseline", f"putting the baseline of {stack} on the machines", every=30):
-            _provision(paths, stack, tags, verbose)
+            _provision(paths, stack, verbose)
         sshfiles.replace(stamp, key)
 
 
-def _provision(paths: Paths, stack: str, tags: Mapping[str, str], verbose: int) -> None:
-    variables = json.dumps({"stack": stack, "bench_images": dict(tags)})
+def _provision(paths: Paths, stack: str, verbose: int) -> None:
+    variables = json.dumps({"stack": stack})
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(paths.inventory), "-e", variables]
     command += [f"-{'v' * verbose}"] if verbose else []
     log = paths.work / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ANSIBLE_CONFIG": str(paths.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    environment[LOCK_HELD] = str(paths.root)
     lines: list[str] = []
     with log.open("w", encoding="utf-8") as sink:
         process = subprocess.Popen(
@@ -156,9 +169,30 @@ def _provision(paths: Paths, stack: str, tags: Mapping[str, str], verbose: int) 
         code = process.wait()
     if code != 0:
         failures = [line for line in lines if line.startswith(("fatal:", "ERROR", "[ERROR]", "failed:"))] or lines[-20:]
-        raise UnfitError(
-            f"the baseline could not be put on the machines (all of it: {log}):\n" + "\n".join(failures[:10])
-        )
+        raise UnfitError(f"the baseline could not be put on the machines (all of it: {log}):\n" + "\n".join(failures[:10]))
+
+
+def apply_state(*, state: str, stack: str, install: bool, force: bool, dry_run: bool) -> dict[str, Any]:
+    """Make the machines present or absent, for Ansible: return `changed`, `machines` and, when present, `images`."""
+    paths = checkout()
+    client = engines.connect()
+    before = machines.look(client, paths.checkout_id) if client else {}
+    answer: dict[str, Any] = {}
+    if state == "absent":
+        if before and not dry_run:
+            down(paths, images=False, force=force)
+        return {"changed": bool(before), "machines": {}}
+    if dry_run:
+        now, tags = before, _tags_there(paths, client, stack) or {}
+        # Without a network there is nothing to judge, and a dry run makes none.
+        there = client is not None and bool(tags) and machines.find_network(client, paths.checkout_id) is not None
+        answer["changed"] = not (client and there and _bench(paths, client, stack, tags["machine"]).ready(before))
+    else:
+        with only_one(paths):
+            now, tags = _make_machines(paths, stack, install=install)
+        answer["changed"] = now != before
+    shown = {name: {"container": seen.container, "address": seen.address, "state": seen.state} for name, seen in now.items()}
+    return {**answer, "machines": shown, "images": tags}
 
 
 def down(paths: Paths, *, images: bool, force: bool) -> None:

@@ -90,9 +90,7 @@ def host_key(paths: Paths, machine: str) -> tuple[str, str]:
 
 def config_text(paths: Paths, addresses: Mapping[str, str], control: Path) -> str:
     """Return the SSH configuration for machines by name."""
-    hosts = "\n".join(
-        f"Host {name}\n  HostName {address}\n  HostKeyAlias {name}\n" for name, address in sorted(addresses.items())
-    )
+    hosts = "\n".join(f"Host {name}\n  HostName {address}\n  HostKeyAlias {name}\n" for name, address in sorted(addresses.items()))
     return CONFIG.format(
         config=paths.ssh_config,
         first=next(iter(sorted(addresses)), "NAME"),

@@ -31,8 +31,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # These have options of their own, or belong to Ansible and would change how a run is executed.
 _RESERVED_KEYS = frozenset(
-    "branch commit stack mode miners workers keep ttl wait inventory run_id nonce hostvars groups environment vars omit "
-    "playbook_dir inventory_dir role_path".split(),
+    {"branch", "commit", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "inventory", "run_id", "nonce"}
+    | {"hostvars", "groups", "environment", "vars", "omit", "playbook_dir", "inventory_dir", "role_path"},
 )
 _RESERVED_PREFIXES = ("ansible_", "bench_", "__")
 _TEMPLATE = ("{{", "{%", "{#", "}}", "%}", "#}")
