@@ -1,0 +1,134 @@
+"""The main job as a stranger runs it: good branch, bad branch, interrupted, only looking. Each ends with everything back."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+
+def test_a_cold_run_of_main_is_good_and_leaves_nothing(bench: Bench) -> None:
+    bench.run("down", "--force")
+    done = bench.run("e2e", "main")
+    assert done.returncode == 0
+    result = bench.result()
+    assert (result["verdict"], result["exit_code"]) == ("good", 0)
+    assert result["counts"]["pass"] > 60
+    assert result["counts"]["fail"] == result["counts"]["error"] == 0
+    assert {name: host["proven"] for name, host in result["restored"].items()} == {"bench-0": True, "miner-0": True}
+    assert bench.leased() == []
+    assert bench.owned(result["run_id"]) == []
+    for name in ("manifest.json", "events.jsonl", "verdicts.jsonl", "junit.xml", "report.html"):
+        assert (bench.root / "results" / "latest" / name).stat().st_size > 0
+
+
+def test_the_miner_mines_on_its_own_pool_again(bench: Bench) -> None:
+    def accepted() -> tuple[str, int]:
+        summary = json.loads(bench.ssh("miner-0", "curl", "-s", "http://127.0.0.1:8080/2/summary"))
+        return summary["connection"]["pool"], summary["connection"]["accepted"]
+
+    assert accepted()[0].startswith("pool-0")
+
+
+def test_no_secret_of_the_bench_is_in_the_results(bench: Bench) -> None:
+    """The values of the live settings, searched in everything that a run leaves for a reader."""
+    env = bench.ssh("bench-0", "sudo", "cat", "/srv/code/pithead/.env")
+    names = ("PROXY_AUTH_TOKEN", "MONERO_NODE_PASSWORD", "MONERO_WALLET_ADDRESS", "MONERO_ONION_ADDRESS", "P2POOL_ONION_ADDRESS")
+    secrets = [match.group(1) for name in names if (match := re.search(rf"^{name}='?([^'\n]{{8,}})'?$", env, re.MULTILINE))]
+    assert len(secrets) >= 3
+    found = []
+    for path in (bench.root / "results" / "latest").resolve().rglob("*"):
+        if path.is_file():
+            raw = path.read_bytes()
+            found += [path.name for secret in secrets if secret.encode() in raw]
+            found += [f"{path.name}: canary" for _ in re.findall(rb"bkcanary[0-9a-f]{24}", raw)]
+    assert found == []
+
+
+def test_a_planted_bug_is_red_for_its_reason_and_everything_is_back(bench: Bench) -> None:
+    done = bench.run("planted", "rpc-on-all-addresses")
+    assert done.returncode == 0, "the planted bug was not red for its reason, or something did not come back"
+    assert bench.leased() == []
+
+
+def test_signals_at_random_moments(bench: Bench) -> None:
+    done = bench.run("signals", "--count", "2", timeout=2400)
+    assert done.returncode == 0
+    assert bench.leased() == []
+
+
+def test_only_looking_leaves_no_trace(bench: Bench) -> None:
+    done = bench.run("e2e", "main", "--mode", "check")
+    assert done.returncode == 0
+    result = bench.result()
+    assert result["mode"] == "check"
+    assert result["counts"]["pass"] > 20
+    assert all(host["proven"] for host in result["restored"].values())
+    assert bench.leased() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("e2e",),
+        ("e2e", ""),
+        ("e2e", "no-such-branch"),
+        ("e2e", "x; rm -rf /"),
+        ("e2e", "--upload-pack=touch /tmp/p"),
+        ("e2e", "x';touch${IFS}/tmp/p;'"),
+        ("e2e", "$(id)"),
+        ("e2e", "{{lookup('pipe','id')}}"),
+        ("e2e", "a\nb"),
+        ("e2e", "a\u202eb"),
+        ("e2e", "a" * 4096),
+        ("e2e", "main", "--mode", "matrixx"),
+        ("e2e", "main", "--stack", "nope"),
+        ("e2e", "main", "--miners", "miner-9"),
+        ("e2e", "main", "--miners", "miner-0,miner-0"),
+        ("e2e", "main", "--miners", "-oProxyCommand=x"),
+        ("e2e", "main", "--workers", "-1"),
+        ("e2e", "main", "--workers", "9999999999"),
+        ("e2e", "main", "--ttl", "0"),
+        ("e2e", "main", "--keep"),
+        ("e2e", "main", "-e", "x={{ y }}"),
+        ("recover", "--host", "-oProxyCommand=x"),
+        ("recover", "--force"),
+        ("machine", "reboot", "nope"),
+        ("planted", "no-such-patch"),
+    ],
+    ids=lambda words: " ".join(words)[:40].encode("unicode_escape").decode(),
+)
+def test_what_cannot_be_meant_ends_with_two_and_a_clear_message(bench: Bench, words: tuple[str, ...]) -> None:
+    done = bench.run(*words, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+UNFIT = {
+    "half-written": "printf '{\"pools\": [' >$F",
+    "empty": ": >$F",
+    "byte order mark": "printf '\\357\\273\\277{}' >$F",
+    "huge": "truncate -s 80M $F",
+    "a directory": "mv $F $F.aside && mkdir $F",
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_miner_config_that_cannot_be_read_is_not_fit(bench: Bench, name: str) -> None:
+    path = "/opt/rigforge/data/worker/xmrig/build/config.json"
+    keep = f"sudo cp -a {path} /root/config.keep"
+    back = f"sudo sh -c 'rm -rf {path} {path}.aside; cp -a /root/config.keep {path}.new && mv {path}.new {path} && rm /root/config.keep'; sudo systemctl restart xmrig"
+    bench.ssh("miner-0", keep)
+    try:
+        bench.ssh("miner-0", f"sudo F={path} sh -ec {json.dumps(UNFIT[name])}")
+        done = bench.run("e2e", "main")
+    finally:
+        bench.ssh("miner-0", back)
+    assert done.returncode == 3
+    assert bench.leased() == []
