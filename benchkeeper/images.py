@@ -139,7 +139,9 @@ def ensure_base(engine: Engine, checkout_id: str, *, install: bool) -> str:
         with phase("images", f"pulling {UPSTREAM} ({digest[:19]})"):
             _feed(engine, checkout_id, tag, f"FROM {name}@{digest}\n")
     else:
-        _bootstrap(engine, checkout_id, tag, install=install)
+        with phase("images", "no registry answers; making the base from distribution packages"):
+            suite = Suite(RELEASE, ("ca-certificates",), mirror_lines())
+            bootstrap(engine, tag, labels.triple(checkout_id), suite, install=install)
     made = find(engine.client, tag)
     if not made:
         raise UnfitError(f"the base image {tag} was made but is not there")
@@ -151,47 +153,60 @@ def _feed(engine: Engine, checkout_id: str, tag: str, dockerfile: str) -> None:
     _checked(command, dockerfile.encode(), f"the base image {tag}")
 
 
-def mirror_lines() -> list[str]:
-    """Return sources for the base at this computer's own mirror."""
+@dataclass(frozen=True)
+class Suite:
+    """What to make from distribution packages: release name, packages besides the minimal set, source lines."""
+
+    codename: str
+    packages: tuple[str, ...]
+    sources: list[str]
+
+
+def mirror_lines(codename: str = RELEASE) -> list[str]:
+    """Return sources of a Debian release at this computer's own mirror."""
     own = debian.this_release()
     override = os.environ.get("BENCHKEEPER_DEBIAN_MIRROR")
     if override:
-        return [f"deb {override} {RELEASE} main"]
+        return [f"deb {override} {codename} main"]
     if own.get("ID") != "debian":
         raise UnfitError(
-            "no image registry answers and this is not Debian: set BENCHKEEPER_DEBIAN_MIRROR to the address of a Debian mirror"
+            "no image registry answers and this is not Debian: set BENCHKEEPER_DEBIAN_MIRROR to the address of a Debian mirror",
         )
-    known, codename = debian.sources(), own.get("VERSION_CODENAME", RELEASE)
-    lines = [f"deb {debian.main_mirror(known, codename).uri} {RELEASE} main"]
-    security = debian.security_mirror(known, codename)
-    return [*lines, f"deb {security.uri} {RELEASE}-security main"] if security else lines
+    known, here = debian.sources(), own.get("VERSION_CODENAME", RELEASE)
+    lines = [f"deb {debian.main_mirror(known, here).uri} {codename} main"]
+    security = debian.security_mirror(known, here)
+    return [*lines, f"deb {security.uri} {codename}-security main"] if security else lines
 
 
-def _bootstrap(engine: Engine, checkout_id: str, tag: str, *, install: bool) -> None:
+def bootstrap(engine: Engine, tag: str, marks: Mapping[str, str], suite: Suite, *, install: bool) -> None:
+    """Make an image from distribution packages, without any registry; raise UnfitError with the last lines if it fails."""
     if shutil.which("mmdebstrap") is None:
         if not install or os.geteuid() != 0:
-            raise UnfitError("no image registry answers and mmdebstrap is missing: install it, or run this once as root")
-        with phase("images", "no registry answers; installing mmdebstrap"):
+            raise UnfitError("mmdebstrap is missing: install it, or run this once as root without --no-install")
+        with phase("images", "installing mmdebstrap"):
             apt("update")
             apt("install", "mmdebstrap", "debian-archive-keyring")
-    changes = [f"--change=LABEL {key}={value}" for key, value in labels.triple(checkout_id).items()]
-    make = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", f"--keyring={debian.KEYRING}"]
-    make += [RELEASE, "-", *mirror_lines()]
-    with phase("images", "no registry answers; making the base from distribution packages"):
-        producer = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        taker = subprocess.run(
-            [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", f"{tag}-unproven"],
-            check=False,
-            stdin=producer.stdout,
-            capture_output=True,
-        )
-        _, words = producer.communicate()
-        if producer.returncode != 0 or taker.returncode != 0:
-            tail = (words + taker.stderr).decode(errors="replace").strip().splitlines()[-8:]
-            raise UnfitError("the base image could not be made:\n" + "\n".join(tail))
-        # Half an archive imports without complaint: only a complete one gets the real name.
-        engine.client.images.get(f"{tag}-unproven").tag(tag)
-        engine.client.images.remove(f"{tag}-unproven")
+    changes = [f"--change=LABEL {key}={value}" for key, value in marks.items()]
+    make = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(suite.packages)}"]
+    make += [f"--keyring={debian.KEYRING}", suite.codename, "-", *suite.sources]
+    # Half an archive imports without complaint: only a complete one gets the real name.
+    unproven = f"{tag}-unproven"
+    producer = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    taker = subprocess.run(
+        [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", unproven],
+        check=False,
+        stdin=producer.stdout,
+        capture_output=True,
+    )
+    if producer.stdout:
+        # Else a producer whose taker died would wait for ever.
+        producer.stdout.close()
+    words = producer.stderr.read() if producer.stderr else b""
+    if producer.wait() != 0 or taker.returncode != 0:
+        tail = (words + taker.stderr).decode(errors="replace").strip().splitlines()[-8:]
+        raise UnfitError(f"{tag} could not be made:\n" + "\n".join(tail))
+    engine.client.images.get(unproven).tag(tag)
+    engine.client.images.remove(unproven)
 
 
 def _label_options(checkout_id: str, stack: str) -> list[str]:

@@ -153,12 +153,11 @@ def machine_files(paths: Paths, name: str) -> dict[str, tuple[str, int, int]]:
     }
 
 
-def archive(files: Mapping[str, tuple[str, int, int]]) -> bytes:
-    """Pack files for the engine."""
+def pack(files: Mapping[str, tuple[bytes, int, int]]) -> bytes:
+    """Pack files (path -> content, mode, owner) for the engine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, (text, mode, owner) in files.items():
-            content = text.encode()
+        for path, (content, mode, owner) in files.items():
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode, entry.uid, entry.gid = len(content), mode, owner, owner
             entry.mtime = int(time.time())
@@ -272,6 +271,7 @@ class Bench:
         )
         # Typed loosely: the published types of the SDK know only one endpoint where it takes a mapping.
         endpoints: Any = {str(self.network.name): api.create_endpoint_config(ipv4_address=machine.address, aliases=[machine.name])}
+        files = machine_files(self.paths, machine.name)
         made = api.create_container(
             machine.image,
             name=name,
@@ -281,7 +281,7 @@ class Bench:
             labels=marks | {labels.CONFIG: self.wanted_config(machine)},
             stop_signal="SIGRTMIN+3",
         )
-        api.put_archive(made["Id"], "/", archive(machine_files(self.paths, machine.name)))
+        api.put_archive(made["Id"], "/", pack({path: (text.encode(), mode, uid) for path, (text, mode, uid) in files.items()}))
         return self.client.containers.get(made["Id"])
 
     def _record(self, seen: Mapping[str, Seen]) -> None:

@@ -92,7 +92,7 @@ def _commit_of_tree(repository: Path, folder: Path) -> str:
     """Write a folder as a commit without history; return its id."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-") as scratch:
         index = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(folder)}
-        git(repository, "add", "--all", "--force", "--", str(folder), extra=index)
+        git(repository, "add", "--all", "--", str(folder), ":(exclude,glob)**/__pycache__/**", extra=index)
         tree = git(repository, "write-tree", extra=index)
     return git(repository, "commit-tree", tree, "-m", "Reference stack")
 
@@ -122,15 +122,3 @@ def resolve(paths: Paths, stack: str, branch: str) -> str:
         names = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
         raise UsageError(f"unknown branch {shown(branch)}; {repository} has: {names}. Push it there first.")
     return commit
-
-
-def bundle(paths: Paths, stack: str, commit: str, target: Path) -> None:
-    """Write a git bundle of one commit and its history to `target`, under the name refs/heads/benchkeeper-<commit>."""
-    repository = path_of(paths, stack)
-    name = f"refs/benchkeeper/bundle/{commit}"
-    # A bundle carries names, not bare commits; this one is nobody's branch.
-    git(repository, "update-ref", name, commit)
-    try:
-        git(repository, "bundle", "create", "--quiet", str(target), name)
-    finally:
-        git(repository, "update-ref", "-d", name)
