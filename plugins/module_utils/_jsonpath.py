@@ -22,7 +22,7 @@ class MissingError(LookupError):
 
 @dataclass(frozen=True)
 class Each:
-    """The step ``[]``: every element of a list."""
+    """The step ``[]``: every element of a list, every value of a mapping."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,12 @@ def as_text(value: Any) -> str:
 
 
 def find(document: Any, path: Path) -> Any:
-    """Return what stands at a path; a step ``[]`` returns what stands behind it in each element, as a list, or as a mapping of a mapping.
+    """Return what stands at a path.
+
+    A step ``[]`` returns what stands behind it in each element: a list for a list, a mapping for a mapping.
 
     Raises:
-        Missing: When nothing stands there (``null`` is something).
+        MissingError: When nothing stands there (``null`` is something).
     """
     return _find(document, parse(path), "")
 
@@ -90,24 +92,28 @@ def _find(node: Any, steps: Tuple[Step, ...], walked: str) -> Any:
     if not steps:
         return node
     step, rest = steps[0], steps[1:]
+    if isinstance(step, Each) and isinstance(node, Mapping):
+        return {key: _find(value, rest, f"{walked}.{key}") for key, value in node.items()}
+    if isinstance(step, Each) and isinstance(node, list):
+        return [_find(element, rest, f"{walked}[{index}]") for index, element in enumerate(node)]
+    here, chosen = _step(node, step, walked)
+    return _find(chosen, rest, here)
+
+
+def _step(node: Any, step: Step, walked: str) -> Tuple[str, Any]:
+    """Return where one step leads, and what stands there."""
+    shown = walked.lstrip(".") or "the top"
     if isinstance(step, str):
         if not isinstance(node, Mapping) or step not in node:
             raise MissingError(f"nothing at {(walked + '.' + step).lstrip('.')}")
-        return _find(node[step], rest, f"{walked}.{step}")
-    if isinstance(step, Each) and isinstance(node, Mapping):
-        return {key: _find(value, rest, f"{walked}[]") for key, value in node.items()}
+        return f"{walked}.{step}", node[step]
     if not isinstance(node, list):
-        raise MissingError(f"no list at {walked.lstrip('.') or 'the top'}")
-    if isinstance(step, Each):
-        return [_find(element, rest, f"{walked}[]") for element in node]
-    if isinstance(step, int):
-        if not -len(node) <= step < len(node):
-            raise MissingError(f"no element {step} in {walked.lstrip('.') or 'the list'} of {len(node)}")
-        return _find(node[step], rest, f"{walked}[{step}]")
-    for element in node:
-        if isinstance(element, Mapping) and step.key in element and as_text(element[step.key]) == step.value:
-            return _find(element, rest, f"{walked}[{step.key}={step.value}]")
-    raise MissingError(f"no element with {step.key}={step.value} in {walked.lstrip('.') or 'the list'}")
+        raise MissingError(f"no list at {shown}")
+    for index, element in enumerate(node):
+        if _selects(step, index, element, len(node)):
+            return f"{walked}[{index}]", element
+    asked = f"{step.key}={step.value}" if isinstance(step, Where) else step
+    raise MissingError(f"no element {asked} in {shown}, which has {len(node)}")
 
 
 def keep_paths(document: Any, paths: Sequence[Path]) -> Any:
@@ -124,7 +130,7 @@ def _keep(node: Any, wanted: Sequence[Tuple[Step, ...]]) -> Any:
     if isinstance(node, Mapping):
         out: Dict[str, Any] = {}
         for key, value in node.items():
-            below = [steps[1:] for steps in wanted if steps[0] == key]
+            below = [steps[1:] for steps in wanted if steps[0] == key or isinstance(steps[0], Each)]
             if below:
                 out[key] = _keep(value, below)
         return out

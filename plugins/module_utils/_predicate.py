@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import (
     MissingError,
@@ -208,7 +208,7 @@ def check(
 
 
 def evaluate_all(
-    predicates: List[Mapping[str, Any]],
+    predicates: Sequence[Mapping[str, Any]],
     document: Document,
     *,
     first: Optional[Document] = None,
@@ -217,6 +217,34 @@ def evaluate_all(
     """Judge predicates in order and return those that do not hold, with their outcomes."""
     outcomes = [(one, evaluate(one, document, first=first, before=before)) for one in predicates]
     return [(one, outcome) for one, outcome in outcomes if not outcome.ok]
+
+
+class Judge:
+    """Judges the same predicates again and again, remembering what ``rising`` compares with.
+
+    That is the smallest number seen so far: a counter that starts anew while we wait rises from there, not from where it
+    was before.
+    """
+
+    def __init__(self, predicates: Sequence[Mapping[str, Any]], before: Optional[Document] = None) -> None:
+        for predicate in predicates:
+            validate(predicate)
+        self._predicates = list(predicates)
+        self._before = before
+        self._lowest: Dict[int, Document] = {}
+
+    def failing(self, document: Document) -> List[Tuple[Mapping[str, Any], Outcome]]:
+        """Return the predicates that do not hold on a document, in order, with their outcomes."""
+        outcomes = []
+        for index, predicate in enumerate(self._predicates):
+            first = self._lowest.get(index)
+            outcome = evaluate(predicate, document, first=first, before=self._before)
+            if predicate["op"] == "rising" and _is_number(outcome.actual):
+                earlier = None if first is None else _fetch(predicate, first)[1]
+                if earlier is None or outcome.actual < earlier:
+                    self._lowest[index] = document
+            outcomes.append((predicate, outcome))
+        return [(predicate, outcome) for predicate, outcome in outcomes if not outcome.ok]
 
 
 def _name(predicate: Mapping[str, Any]) -> str:
@@ -239,18 +267,20 @@ def _fetch(predicate: Mapping[str, Any], document: Document) -> Tuple[Optional[O
         return Outcome(NO, f"{probe}: {error}"), None
     except PathError as error:
         raise PredicateError(str(error)) from error
-    where = predicate.get("where")
-    if where:
-        if not isinstance(actual, list):
-            return Outcome(NO, f"{_name(predicate)}: no list, is {show(actual)}", actual), None
-        actual = [
-            element
-            for element in actual
-            if isinstance(element, Mapping) and all(same_value(element.get(key), value) for key, value in where.items())
-        ]
-    if "pick" in predicate:
-        actual = [element.get(predicate["pick"]) for element in actual if isinstance(element, Mapping)]
-    return None, actual
+    if "where" not in predicate and "pick" not in predicate:
+        return None, actual
+    if not isinstance(actual, list):
+        return Outcome(NO, f"{_name(predicate)}: no list, is {show(actual)}", actual), None
+    return None, _reduce(actual, predicate.get("where") or {}, predicate.get("pick"))
+
+
+def _reduce(elements: List[Any], where: Mapping[str, Any], pick: Optional[str]) -> List[Any]:
+    fitting = [
+        element
+        for element in elements
+        if isinstance(element, Mapping) and all(same_value(element.get(key), value) for key, value in where.items())
+    ]
+    return fitting if pick is None else [element[pick] for element in fitting if pick in element]
 
 
 def _absent(predicate: Mapping[str, Any], missing: Optional[Outcome], actual: Any) -> Outcome:

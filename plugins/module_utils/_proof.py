@@ -7,7 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import spell
 from ansible_collections.benchkeeper.core.plugins.module_utils._predicate import (
+    UNKNOWN,
+    Judge,
+    Outcome,
     PredicateError,
     evaluate,
     same_value,
@@ -115,15 +119,18 @@ def check_observed(
     """Return the predicates that do not hold on the later snapshot."""
     failures = []
     for predicate in predicates:
-        path = predicate.get("path", "")
         try:
             outcome = evaluate(predicate, after, first=first, before=before)
         except PredicateError as error:
-            failures.append(_failure(after, "observed", str(predicate.get("probe")), path=path, why=str(error)))
-            continue
+            outcome = Outcome(UNKNOWN, str(error))
         if not outcome.ok:
-            failures.append(_failure(after, "observed", predicate["probe"], path=path, after=outcome.actual, why=outcome.why))
+            failures.append(_unfulfilled(after, predicate, outcome))
     return failures
+
+
+def _unfulfilled(after: Mapping[str, Any], predicate: Mapping[str, Any], outcome: Outcome) -> Failure:
+    probe, path = str(predicate.get("probe")), spell(predicate.get("path", ""))
+    return _failure(after, "observed", probe, path=path, after=outcome.actual, why=outcome.why)
 
 
 def compare(
@@ -171,17 +178,20 @@ def prove(
         rules: As ``Rules.from_data`` takes them.
         pause: Waits at most so many seconds; may return earlier, when something happened.
         clock: Seconds that only go forward.
+
+    Raises:
+        PredicateError: One of the rules is no predicate.
     """
     parsed = Rules.from_data(rules)
+    judge = Judge(parsed.predicates, before)
     started = clock()
-    first: Optional[Dict[str, Any]] = None
     held = samples = 0
     delay = 0.2
     while True:
         after = take()
-        first = first or after
         samples += 1
-        failures = compare(before, after, rules, first)
+        failures = compare_invariant(before, after, parsed.ignore)
+        failures += [_unfulfilled(after, predicate, outcome) for predicate, outcome in judge.failing(after)]
         held = 0 if failures else held + 1
         seconds = clock() - started
         if held >= parsed.settle:
