@@ -143,7 +143,7 @@ def _prove(container: Container, paths: Paths, release: str) -> list[Pass]:
         if made.returncode != 0:
             raise UnfitError(f"this checkout cannot be cloned: {made.stderr.strip()}")
         container.put_archive("/root", machines.pack({"checkout.bundle": (bundle.read_bytes(), 0o600, 0)}))
-    code, _, _ = _stream(container, f"git clone --quiet /root/checkout.bundle {HOME}", "clone")
+    code, _, _ = _stream(container, f"git -c advice.detachedHead=false clone --quiet /root/checkout.bundle {HOME}", "clone")
     if code != 0:
         raise UnfitError(f"git clone failed in the bare Debian {release}")
     passes = []
