@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,18 @@ def install_engine(*, with_systemd: bool) -> None:
             PINS.unlink()
             apt("update")
             apt("install", "docker.io", *COMMON)
+
+
+def ensure_programs(*, install: bool) -> None:
+    """Make sure that the programs we call are there, whatever engine this computer has."""
+    wanted = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "git": "git"}
+    missing = sorted({package for program, package in wanted.items() if shutil.which(program) is None})
+    if not missing:
+        return
+    if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise UnfitError(f"missing: {', '.join(missing)}; please install, or run this once as root on Debian or Ubuntu")
+    apt("update")
+    apt("install", *missing)
 
 
 def apt(*arguments: str) -> None:

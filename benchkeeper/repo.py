@@ -103,6 +103,8 @@ def ensure(paths: Paths, stack: str) -> Path:
     folder = paths.stacks / stack / "reference"
     if not folder.is_dir() or not any(folder.iterdir()):
         raise UnfitError(f"stack {stack} has no reference/ to test")
+    if shutil.which("git") is None:
+        raise UnfitError("git is missing; please install it (Debian and Ubuntu: apt-get install git)")
     _initialise(repository)
     wanted = _commit_of_tree(repository, folder)
     main, ours = _reference(repository, MAIN), _reference(repository, OURS)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchkeeper import engine as engines
 from benchkeeper import images, inventory, labels, leases, machines, spec, sshfiles
 from benchkeeper.console import phase, say
+from benchkeeper.engine_packages import ensure_programs
 from benchkeeper.errors import UnfitError
 from benchkeeper.paths import checkout
 
@@ -53,6 +54,7 @@ def prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine,
 
 def _prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine, dict[str, str]]:
     engine = engines.ensure(install=install)
+    ensure_programs(install=install)
     wanted = images.recipes(paths, stack, list(spec.needs(paths, stack).packages))
     return engine, images.ensure(engine, paths, wanted, install=install)
 
