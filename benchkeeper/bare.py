@@ -164,9 +164,9 @@ def _prove(container: Container, paths: Paths, release: str) -> list[Pass]:
 def _run_phases(container: Container, one: Pass) -> None:
     """Add the run's own phases, which the result file knows better than the progress lines."""
     answer = container.exec_run(["cat", f"{HOME}/results/latest/result.json"])
-    if answer.exit_code == 0:
+    if answer.exit_code == 0 and isinstance(answer.output, bytes):
         try:
-            found = json.loads(bytes(answer.output)).get("phases") or []
+            found = json.loads(answer.output).get("phases") or []
             one.phases |= {f"run:{entry['name']}": float(entry["seconds"]) for entry in found}
         except (ValueError, KeyError, TypeError, AttributeError):
             say("bare", "the run's result.json has no readable phases")
