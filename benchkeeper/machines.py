@@ -114,8 +114,12 @@ def subnet_of(network: Network) -> str:
 def ensure_network(client: docker.DockerClient, checkout_id: str) -> Network:
     """Return this checkout's network, made on a free subnet and under a free name when it is missing."""
     present = find_network(client, checkout_id)
-    if present:
+    if present and ipaddress.IPv4Network(subnet_of(present)).subnet_of(subnets.POOL):
         return present
+    if present:
+        # Made by a version that chose elsewhere: its machines would meet what inner engines use.
+        say("machines", f"replacing the network {present.name} ({subnet_of(present)}) of an older version, and its machines")
+        remove_all(client, checkout_id)
     taken = {network.name for network in client.networks.list()}
     name = next((name for name in (f"bk-{checkout_id[:6]}", f"bk-{checkout_id}") if name not in taken), None)
     if name is None:
