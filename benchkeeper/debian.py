@@ -90,6 +90,4 @@ def main_mirror(known: list[Source], codename: str) -> Source:
 
 def security_mirror(known: list[Source], codename: str) -> Source | None:
     """Return the security archive of `codename`, if there is one."""
-    return next(
-        (source for source in known if source.suite == f"{codename}-security" and "main" in source.components), None
-    )
+    return next((source for source in known if source.suite == f"{codename}-security" and "main" in source.components), None)

@@ -102,9 +102,7 @@ def _install(why: str, *, install: bool) -> None:
     if not install:
         raise UnfitError(f"{why}; --no-install was given, so nothing was installed")
     if os.environ.get("DOCKER_HOST"):
-        raise UnfitError(
-            f"{why}; DOCKER_HOST points elsewhere ({os.environ['DOCKER_HOST']}), nothing can be installed there"
-        )
+        raise UnfitError(f"{why}; DOCKER_HOST points elsewhere ({os.environ['DOCKER_HOST']}), nothing can be installed there")
     if os.geteuid() != 0:
         raise UnfitError(f"{why}; install Docker with Compose v2 and buildx, or run this once as root")
     with phase("engine", f"installing the container engine ({why})"):

@@ -34,9 +34,7 @@ def from_listing(listing: dict[str, Any]) -> Hosts:
         return list(dict.fromkeys(found))
 
     local = {
-        name
-        for name, values in listing.get("_meta", {}).get("hostvars", {}).items()
-        if values.get("ansible_connection") == "local"
+        name for name, values in listing.get("_meta", {}).get("hostvars", {}).items() if values.get("ansible_connection") == "local"
     } | {"localhost"}
     return Hosts(
         benches=tuple(members("benches")),

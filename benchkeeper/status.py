@@ -72,9 +72,7 @@ def show(paths: Paths, *, as_json: bool) -> int:
     if not document["machines"]:
         print("no machines; make them with: ./bench up")
     for machine in document["machines"]:
-        print(
-            f"machine  {machine['name']:<10} {machine['state']:<8} {machine['address'] or '-':<15} {machine['container']}"
-        )
+        print(f"machine  {machine['name']:<10} {machine['state']:<8} {machine['address'] or '-':<15} {machine['container']}")
     for lease in document["leases"]:
         until = f" until {lease['deadline']}" if lease["deadline"] else ""
         by = f" by {lease['holder']} (run {lease['run_id']})" if lease["run_id"] else ""

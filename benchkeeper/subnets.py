@@ -16,9 +16,7 @@ POOL = ipaddress.IPv4Network("10.208.0.0/12")
 # An overlap makes a machine silently unreachable.
 INNER_POOL = "10.201.0.0/16"
 INNER_BRIDGE = "10.200.0.1/24"
-RESERVED = tuple(
-    ipaddress.IPv4Network(text) for text in ("172.16.0.0/12", "192.168.0.0/16", "10.84.0.0/16", "10.200.0.0/15")
-)
+RESERVED = tuple(ipaddress.IPv4Network(text) for text in ("172.16.0.0/12", "192.168.0.0/16", "10.84.0.0/16", "10.200.0.0/15"))
 
 
 def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
