@@ -378,7 +378,12 @@ def remove_all(client: docker.DockerClient, checkout_id: str) -> list[str]:
     """Remove every machine, volume and network of this checkout; return their names."""
     gone = []
     containers = client.api.containers(all=True, filters=labels.filters(checkout_id))
-    ours = [entry for entry in containers if labels.ours(entry["Labels"], checkout_id, labels.BENCH)]
+    # A container that somebody runs from one of our images inherits its labels; only machines carry a name besides.
+    ours = [
+        entry
+        for entry in containers
+        if labels.ours(entry["Labels"], checkout_id, labels.BENCH) and labels.MACHINE in entry["Labels"]
+    ]
     with ThreadPoolExecutor(max_workers=8) as pool:
         for job in [pool.submit(remove_container, client, checkout_id, entry["Id"]) for entry in ours]:
             job.result()
