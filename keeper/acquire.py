@@ -1,0 +1,219 @@
+"""Acquire, renew, release: who gets a resource, and what has to be true before."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional
+
+from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
+from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
+
+from keeper import restore
+from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, new_key, number, public, text
+from keeper.errors import BUSY, CONFLICT, UNFIT, USAGE, KeeperError
+from keeper.ports import poll
+from keeper.store import KEY
+
+_HOLDER_KEYS = ("controller_id", "host", "user", "pid", "start_time")
+_NONCE_LENGTH = 16
+_WAIT_FIRST = 0.2
+
+
+def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, holder, holder_gone}``.
+
+    Whatever an earlier run left is restored and proven first.
+
+    Returns:
+        ``{token, deadline, armed, arming, recovered, already}``.
+
+    Raises:
+        KeeperError: busy, naming holder, state and deadline.
+    """
+    resource = _lease_name("resource", request.get("resource"))
+    run_id = _lease_name("run", request.get("run_id"))
+    nonce = text(request, "nonce")
+    if len(nonce) < _NONCE_LENGTH:
+        raise KeeperError(USAGE, f"a nonce has at least {_NONCE_LENGTH} random characters")
+    ttl = number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT)
+    wait = number(request, "wait", 0.0, 0.0, TTL_LIMIT)
+    holder = holder_of(request.get("holder"))
+    recovered: Optional[Dict[str, Any]] = None
+    answer: Dict[str, Any] = {}
+    refusal: Optional[KeeperError] = None
+
+    def attempt() -> bool:
+        nonlocal recovered, answer, refusal
+        try:
+            if _left_behind(keeper, resource, request):
+                recovered = recover_now(keeper, resource)
+            answer = _take(keeper, resource, run_id, nonce, ttl, holder, keep=bool(request.get("keep")))
+        except KeeperError as error:
+            if error.kind != BUSY:
+                raise
+            refusal = error
+            return False
+        return True
+
+    if not poll(keeper.clock, keeper.clock.boottime() + wait, attempt, first=_WAIT_FIRST):
+        assert refusal is not None  # noqa: S101 - poll gives up only after an attempt
+        raise refusal
+    return {**answer, "recovered": recovered}
+
+
+def _lease_name(kind: str, value: Any) -> str:
+    try:
+        return _lease.check_name(kind, value)
+    except ValueError as error:
+        raise KeeperError(USAGE, str(error)) from error
+
+
+def holder_of(raw: Any) -> Dict[str, Any]:
+    """Return the holder of a request, reduced to what is known of one. Raises KeeperError(usage)."""
+    if not isinstance(raw, Mapping) or not raw.get("controller_id"):
+        raise KeeperError(USAGE, f"holder names who holds it: {{{', '.join(_HOLDER_KEYS)}}}")
+    return {key: str(raw[key])[:200] if isinstance(raw[key], str) else raw[key] for key in _HOLDER_KEYS if key in raw}
+
+
+def busy(lease: Lease, why: str = "") -> KeeperError:
+    """Return the refusal that names who has a resource."""
+    who = lease.holder
+    by = f"{who.get('user', '?')}@{who.get('host', '?')} (process {who.get('pid', '?')})" if who else "nobody known"
+    message = f"{lease.resource} is {lease.state} for run {lease.run_id or '?'}, held by {by}"
+    return KeeperError(BUSY, f"{message}{'; ' + why if why else ''}", busy=public(lease))
+
+
+def _left_behind(keeper: Keeper, resource: str, request: Request) -> bool:
+    """Whether somebody's changes have to be undone before the resource can be given. Raises KeeperError(busy)."""
+    with keeper.store.host_lock():
+        lease = restore.adopt(keeper, resource)
+        if lease.state == _lease.FREE:
+            return False
+        if lease.state == _lease.UNPROVEN:
+            raise busy(lease, f"it is in quarantine: {lease.reason}")
+        if keeper.store.restoring(resource):
+            raise busy(lease, "it is being restored now")
+        if lease.state in (_lease.RESTORING, _lease.PROVING):
+            return True
+        if lease.run_id == request.get("run_id") and lease.owned_by(str(request.get("nonce"))):
+            return False
+        if keeper.over(lease) or (not lease.keep and gone(lease, request)):
+            return True
+        raise busy(lease)
+
+
+def gone(lease: Lease, request: Request) -> bool:
+    """Whether the caller, on the holder's own controller, says that exactly this holder is dead.
+
+    ``holder_gone`` is true with ``controller_id`` (or ``holder.controller_id``) of the lease's holder, or it is the dead
+    holder itself, whose pid and start time have to match as well.
+    """
+    told = request.get("holder_gone")
+    if not told:
+        return False
+    claim: Dict[str, Any] = {"controller_id": request.get("controller_id")}
+    if claim["controller_id"] is None and isinstance(request.get("holder"), Mapping):
+        claim["controller_id"] = request["holder"].get("controller_id")
+    if isinstance(told, Mapping):
+        claim = {key: told.get(key) for key in ("controller_id", "pid", "start_time")}
+    return bool(claim["controller_id"]) and all(str(lease.holder.get(key)) == str(claim[key]) for key in claim)
+
+
+def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
+    """Restore and prove, and say how it went."""
+    done = restore.restore(keeper, resource)
+    if not done["restored"]:
+        return {**done, "proven": False, "nothing_to_do": False}
+    proof = restore.prove(keeper, resource)
+    return {**done, **proof, "nothing_to_do": False, "seconds": round(done["seconds"] + proof["seconds"], 3)}
+
+
+def _take(
+    keeper: Keeper, resource: str, run_id: str, nonce: str, ttl: float, holder: Dict[str, Any], *, keep: bool
+) -> Dict[str, Any]:
+    restore.clean(keeper, resource)
+    with keeper.store.host_lock():
+        lease = keeper.lease(resource)
+        if lease.state == _lease.HELD and lease.run_id == run_id and lease.owned_by(nonce) and not keeper.over(lease):
+            return {**_answer(keeper.renew(lease)), "already": True}
+        if lease.state != _lease.FREE:
+            raise busy(lease, lease.reason)
+        run = keeper.store.run(run_id, resource)
+        if run_id in [one.run_id for one in keeper.store.runs(resource)]:
+            if run.names() and not restore.untouched(run):
+                raise KeeperError(CONFLICT, f"run {run_id} had {resource} before; a run id is used once")
+            run.remove(*run.names())
+        try:
+            token = keeper.store.bump(resource, lease.token)
+            keeper.store.make("runs", run_id, resource)
+            run.write(KEY, new_key())
+            run.open_journal(run_id=run_id, resource=resource, at=keeper.clock.wall(), token=token)
+        except OSError as error:
+            raise KeeperError(UNFIT, f"nothing was changed, no space for the journal: {error.strerror}") from error
+        lease = keeper.store.save(
+            lease.next(
+                state=_lease.HELD,
+                token=token,
+                run_id=run_id,
+                nonce_hash=hash_nonce(nonce),
+                holder=holder,
+                ttl=ttl,
+                keep=keep,
+                since=keeper.clock.wall(),
+                deadline=keeper.deadline(ttl),
+                reason="",
+                attempts=0,
+            )
+        )
+    return {**_answer(lease), "already": False}
+
+
+def _answer(lease: Lease) -> Dict[str, Any]:
+    return {
+        "token": lease.token,
+        "deadline": iso(lease.deadline.wall) if lease.deadline else None,
+        "run_id": lease.run_id,
+        "resource": lease.resource,
+        "ttl": lease.ttl,
+        "armed": lease.arming != "not armed",
+        "arming": lease.arming,
+        "state": lease.state,
+    }
+
+
+def renew(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Give a lease its whole time again: ``{fence, ttl, keep}``."""
+    fence = fence_of(request)
+    with keeper.store.host_lock():
+        lease = keeper.check_fence(fence)
+        changes: Dict[str, Any] = {}
+        if request.get("ttl") is not None:
+            changes["ttl"] = number(request, "ttl", lease.ttl, 0.1, TTL_LIMIT)
+        if isinstance(request.get("keep"), bool):
+            changes["keep"] = request["keep"]
+        deadline = keeper.deadline(changes.get("ttl", lease.ttl))
+        return _answer(keeper.store.save(lease.next(deadline=deadline, **changes)))
+
+
+def release(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Give a lease back under which nothing was changed: ``{fence}``. Anything else is restored and proven first.
+
+    Returns:
+        ``{released, already}``.
+    """
+    fence = fence_of(request)
+    with keeper.store.host_lock():
+        lease = keeper.lease(fence.resource)
+        if lease.state == _lease.FREE:
+            return {"released": True, "already": True}
+        lease = keeper.check_fence(fence)
+        run = keeper.open_run(lease.run_id, lease.resource)
+        left = [one.name for one in run.dir.items() if one.open]
+        if run.dir.items():
+            raise KeeperError(
+                CONFLICT, f"{lease.resource} was changed ({', '.join(left) or 'undone, not proven'}): restore it", left=left
+            )
+        run.dir.write(restore.PROOF, {"proven": True, "run_id": lease.run_id, "failures": [], "seconds": 0.0})
+        keeper.store.bump(lease.resource, lease.token)
+        restore.free(keeper, lease)
+    restore.clean(keeper, fence.resource)
+    return {"released": True, "already": False}

@@ -1,0 +1,290 @@
+"""Restore and proof: undo the journal, newest first; then compare, never assume; then free."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease, _proof
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
+
+from keeper import item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree
+from keeper.core import GuardedRun, Keeper, public
+from keeper.errors import UNPROVEN, USAGE, KeeperError
+from keeper.kinds import CONFLICT, COVERED, FAILED, UNDONE, Undo, Verdict
+from keeper.store import CLOSED, KEY, RunDir
+
+ATTACH_WAIT = 1800.0  # seconds that a second restore waits for the first
+PROOF_DEADLINE = 120.0
+HISTORY = 10  # closed runs whose journals stay for a reader
+_UNDO: Dict[str, Callable[[Undo], Verdict]] = {
+    "file": item_file.undo,
+    "command": item_command.undo,
+    "engine": item_engine.undo,
+    "call": item_calls.undo,
+    "service": item_service.undo,
+    "tree": item_tree.undo,
+    "created": item_created.undo,
+}
+BEFORE = "before.json"
+AFTER = "after.json"
+PROOF = "proof.json"
+RESTORED = "restored.json"
+
+
+def restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
+    """Undo what the journal of a resource says, idempotently, whoever asks. The caller has judged that it may.
+
+    Returns:
+        ``{restored, state, run_id, seconds, items: [{item, kind, verdict, why, seconds}]}``.
+    """
+    with keeper.store.restore_lock(resource, ATTACH_WAIT):
+        return _restore(keeper, resource)
+
+
+def _restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
+    started = keeper.clock.boottime()
+    with keeper.store.host_lock():
+        lease = adopt(keeper, resource)
+        if lease.state == _lease.FREE:
+            return {"restored": True, "state": lease.state, "run_id": lease.run_id, "seconds": 0.0, "items": []}
+        run = keeper.store.run(lease.run_id, resource)
+        if lease.state == _lease.PROVING:
+            return {**(run.load(RESTORED) or {}), "restored": True, "state": lease.state, "run_id": lease.run_id}
+        token = keeper.store.bump(resource, lease.token)
+        lease = keeper.store.save(lease.next(state=_lease.RESTORING, token=token, attempts=lease.attempts + 1, reason=""))
+    try:
+        keeper.units.stop(resource)
+        items = _undo_all(keeper.open_run(lease.run_id, resource), token)
+    except KeeperError as error:
+        _quarantine(keeper, resource, str(error))
+        raise
+    bad = [one for one in items if one["verdict"] in (CONFLICT, FAILED)]
+    seconds = round(keeper.clock.boottime() - started, 3)
+    outcome = {"restored": not bad, "run_id": lease.run_id, "seconds": seconds, "items": items}
+    run.write(RESTORED, outcome)
+    with keeper.store.host_lock():
+        lease = keeper.lease(resource)
+        reason = "; ".join(f"{one['item']}: {one['why']}" for one in bad)
+        state = _lease.UNPROVEN if bad else _lease.PROVING
+        lease = keeper.store.save(lease.next(state=state, reason=reason))
+    return {**outcome, "state": lease.state, "reason": lease.reason}
+
+
+def adopt(keeper: Keeper, resource: str) -> Lease:
+    """Return the lease, taking up a run that left items behind although the lease says free. Host lock held."""
+    lease = keeper.lease(resource)
+    if lease.state != _lease.FREE:
+        return lease
+    for run in keeper.store.open_runs(resource):
+        if (run.load(PROOF) or {}).get("proven") or untouched(run):
+            continue
+        # The slot that said "held" was lost: what the journal says counts.
+        return keeper.store.save(
+            lease.next(state=_lease.RESTORING, run_id=run.run_id, reason="the lease was lost, its run left changes")
+        )
+    return lease
+
+
+def untouched(run: RunDir) -> bool:
+    """Whether a run never got to change anything: it died between making its directory and taking the lease."""
+    try:
+        return not run.items()
+    except _journal.JournalError:
+        return run.read("journal.jsonl") in (None, b"")
+
+
+def _quarantine(keeper: Keeper, resource: str, reason: str) -> None:
+    with keeper.store.host_lock():
+        lease = keeper.lease(resource)
+        keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=reason))
+
+
+def _undo_all(run: GuardedRun, token: int) -> List[Dict[str, Any]]:
+    results: List[Dict[str, Any]] = []
+    journal = run.dir.journal()
+    if _journal.committed(journal.records):
+        return results
+    for group, items in _journal.undo_order(run.dir.items()):
+        stopped = ""
+        for item in items:
+            started = run.keeper.clock.boottime()
+            if stopped:
+                verdict = Verdict(FAILED, f"not tried: {stopped} of its group {group} comes first")
+            else:
+                verdict = _undo_one(Undo(run, token, item))
+                _record(run, item, verdict)
+            if not verdict.settled and not stopped:
+                stopped = item.name
+            results.append(
+                {
+                    "item": item.name,
+                    "seq": item.seq,
+                    "group": group,
+                    "kind": item.kind,
+                    "verdict": verdict.verdict,
+                    "why": verdict.why,
+                    "seconds": round(run.keeper.clock.boottime() - started, 3),
+                }
+            )
+    return results
+
+
+def _undo_one(ask: Undo) -> Verdict:
+    covered = ask.intent.get("covered_by")
+    if covered:
+        return Verdict(COVERED, f"covered by {covered}")
+    try:
+        return _UNDO[ask.item.kind](ask)
+    except KeeperError as error:
+        return Verdict(FAILED, str(error))
+    except (EngineError, OSError) as error:
+        return Verdict(FAILED, f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}")
+
+
+def _record(run: GuardedRun, item: _journal.Item, verdict: Verdict) -> None:
+    fields = {"ref": item.seq, "why": verdict.why[:2000], "at": run.keeper.clock.wall()}
+    if verdict.settled:
+        run.dir.append(_journal.UNDONE, verdict=verdict.verdict, **fields)
+    elif verdict.verdict == CONFLICT:
+        run.dir.append(_journal.CONFLICT, **fields)
+
+
+# Proof
+
+
+def prove(keeper: Keeper, resource: str, deadline: Optional[float] = None) -> Dict[str, Any]:
+    """Compare a restored resource with its snapshot from before and with live predicates; free it when proven.
+
+    Returns:
+        ``{proven, state, failures, seconds, after, run_id}``.
+    """
+    with keeper.store.restore_lock(resource, ATTACH_WAIT):
+        lease = keeper.lease(resource)
+        run = keeper.store.run(lease.run_id, resource) if lease.run_id else None
+        if lease.state == _lease.FREE:
+            clean(keeper, resource)
+            done = (run.load(PROOF) if run is not None else None) or {}
+            return {"proven": True, "failures": [], "seconds": 0.0, "after": None, **done, "state": lease.state}
+        if lease.state not in (_lease.PROVING, _lease.UNPROVEN) or run is None:
+            raise KeeperError(UNPROVEN, f"{resource} is {lease.state}: restore it first", lease=public(lease))
+        left = [one.name for one in keeper.open_run(lease.run_id, resource).dir.items() if one.open]
+        if left:
+            raise KeeperError(UNPROVEN, f"{resource} is not restored, left: {', '.join(left)}", lease=public(lease), left=left)
+        return _prove(keeper, lease, deadline)
+
+
+def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str, Any]:
+    run = keeper.open_run(lease.run_id, lease.resource)
+    taken = run.dir.load(BEFORE)
+    if taken is None or not run.dir.items():
+        # Nobody took a snapshot, or nothing was ever changed: the items themselves were compared when they were undone.
+        proof = _proof.Proof(proven=True, failures=[], after={}, seconds=0.0, samples=0)
+    else:
+        rules = {"deadline": PROOF_DEADLINE, **(taken.get("proof") or {})}
+        if deadline is not None:
+            rules["deadline"] = deadline
+        rules["ignore"] = [*(rules.get("ignore") or []), *_waived(run, taken["probes"])]
+        proof = _proof.prove(
+            lambda: keeper.looker.take(taken["probes"], run.fingerprints, taken["snapshot"]),
+            taken["snapshot"],
+            rules,
+            pause=keeper.clock.sleep,
+            clock=keeper.clock.boottime,
+        )
+    record = {
+        "proven": proof.proven,
+        "run_id": lease.run_id,
+        "failures": proof.failures[:100],
+        "seconds": round(proof.seconds, 3),
+        "samples": proof.samples,
+        "at": keeper.clock.wall(),
+    }
+    run.dir.write(AFTER, proof.after)
+    run.dir.write(PROOF, record)
+    with keeper.store.host_lock():
+        lease = keeper.lease(lease.resource)
+        if proof.proven:
+            lease = free(keeper, lease)
+        else:
+            reason = "; ".join(f"{one.get('probe')}: {one.get('why')}" for one in proof.failures[:5])
+            lease = keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=f"restored, but not proven: {reason}"))
+    if proof.proven:
+        clean(keeper, lease.resource)
+    return {**record, "after": proof.after, "state": lease.state}
+
+
+def _waived(run: GuardedRun, probes: Mapping[str, Any]) -> List[str]:
+    """Return the probes of files that a person settled as they are now."""
+    settled = {
+        one.intent.get("path")
+        for one in run.dir.items()
+        if one.undone is not None and one.undone["type"] == _journal.SETTLED and one.undone.get("keep") == "current"
+    }
+    return [name for name, spec in probes.items() if spec.get("path") in settled]
+
+
+def free(keeper: Keeper, lease: Lease) -> Lease:
+    """Give a lease back. The host lock must be held, the proof must be on disk."""
+    return keeper.store.save(
+        lease.next(state=_lease.FREE, nonce_hash="", holder={}, deadline=None, keep=False, reason="", attempts=0, hold=None)
+    )
+
+
+def clean(keeper: Keeper, resource: str) -> None:
+    """Take our traces off the machine after the proof; cut anywhere, the next call goes on."""
+    for run in keeper.store.open_runs(resource):
+        if not (run.load(PROOF) or {}).get("proven"):
+            continue
+        with contextlib.suppress(KeeperError):  # no key any more: the items were cleaned already
+            guarded = keeper.open_run(run.run_id, resource)
+            for item in guarded.dir.items():
+                if item.kind == "file" and item.intent.get("first") is None:
+                    item_file.clean(guarded, item)
+                elif item.kind == "engine":
+                    with contextlib.suppress(EngineError):
+                        item_engine.clean(guarded, item)
+        names = run.names()
+        run.remove(*[name for name in names if name.startswith(("unit-", "engine-", "window-"))], KEY)
+        run.write(CLOSED, {"at": keeper.clock.wall()})
+    keeper.store.prune(resource, HISTORY)
+
+
+def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> Dict[str, Any]:
+    """Settle one item in conflict as a person decides; it is recorded who and why.
+
+    Returns:
+        ``{item, verdict, why}``.
+    """
+    if keep not in ("original", "current") or not reason.strip():
+        raise KeeperError(USAGE, "settle takes --keep original or current, and a --reason")
+    with keeper.store.restore_lock(resource, ATTACH_WAIT):
+        lease = keeper.lease(resource)
+        if lease.state != _lease.UNPROVEN:
+            raise KeeperError(USAGE, f"{resource} is {lease.state}; only what is in quarantine can be settled")
+        run = keeper.open_run(lease.run_id, resource)
+        item = run.find(name)
+        if item is None:
+            raise KeeperError(USAGE, f"there is no open item {name!r}")
+        verdict = Verdict(UNDONE, "settled: it stays as it is")
+        if item.kind == "file":
+            item = item_file.first_of(run, item.intent["path"]) or item
+            verdict = item_file.settle(Undo(run, lease.token, item), keep)
+        elif keep == "original":
+            raise KeeperError(USAGE, f"{name} is a {item.kind}: only a file's original can be put in place by hand")
+        if not verdict.settled:
+            raise KeeperError(UNPROVEN, verdict.why)
+        run.dir.append(_journal.SETTLED, ref=item.seq, keep=keep, reason=reason[:1000], at=keeper.clock.wall(), why=verdict.why)
+        return {"item": item.name, "verdict": verdict.verdict, "why": verdict.why}
+
+
+def readable(keeper: Keeper, resource: str) -> Optional[str]:
+    """Return why a resource cannot be judged, None when it can."""
+    try:
+        lease = keeper.store.lease(resource)
+        if lease.run_id and lease.state != _lease.FREE:
+            keeper.store.run(lease.run_id, resource).journal()
+    except (LeaseError, _journal.JournalError, FileNotFoundError, _fsio.FileError) as error:
+        return str(error)
+    return None

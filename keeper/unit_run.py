@@ -1,0 +1,204 @@
+"""The program inside a unit: runs one described program as its user and leaves a durable result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, BinaryIO, Deque, Dict, List
+
+HEAD_LIMIT = 4 * 1024 * 1024  # bytes of output kept from the beginning,
+TAIL_LIMIT = 1024 * 1024  # and from the end; what is between is dropped and counted
+_GRACE = 10.0
+_DRAIN = 1.0  # seconds for what is still in a pipe when the program ended; a child of it may keep the pipe for ever
+_CHUNK = 65536
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Output:
+    """One stream of a program, written to a file of bounded size."""
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file: BinaryIO = os.fdopen(os.open(path, flags, 0o600), "wb")
+        self._head = 0
+        self._tail: Deque[bytes] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+
+    def take(self, chunk: bytes) -> None:
+        """Take a piece."""
+        if self._head + len(chunk) <= HEAD_LIMIT:
+            self._file.write(chunk)
+            self._file.flush()
+            self._head += len(chunk)
+            return
+        self._tail.append(chunk)
+        self._tail_size += len(chunk)
+        while self._tail_size - len(self._tail[0]) > TAIL_LIMIT:
+            self._dropped += len(self._tail[0])
+            self._tail_size -= len(self._tail.popleft())
+
+    def close(self) -> None:
+        """Write what was held back, durably. A full disk costs output, never the result."""
+        with contextlib.suppress(OSError):
+            if self._dropped:
+                self._file.write(b"\n[... %d bytes dropped ...]\n" % self._dropped)
+            self._file.write(b"".join(self._tail))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def environment(spec: Dict[str, Any], account: pwd.struct_passwd) -> Dict[str, str]:
+    """Return the environment of the program: a fixed small one, what was asked for, and the mark of the unit."""
+    return {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "HOME": account.pw_dir,
+        "USER": account.pw_name,
+        "LOGNAME": account.pw_name,
+        "SHELL": "/bin/sh",
+        **spec["env"],
+        "BENCHKEEPER_UNIT": spec["unit"],
+    }
+
+
+def _become(account: pwd.struct_passwd) -> None:
+    """Become the user, in the child, just before the program starts."""
+    os.setsid()
+    if os.geteuid() == 0:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    os.umask(0o022)
+
+
+def _start(spec: Dict[str, Any]) -> subprocess.Popen[bytes]:
+    account = pwd.getpwnam(spec["user"])
+    return subprocess.Popen(
+        spec["argv"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=None,
+        env=environment(spec, account),
+        preexec_fn=lambda: (_become(account), os.chdir(spec["cwd"])),  # noqa: PLW1509 - no threads in this program
+        close_fds=True,
+    )
+
+
+def _pump(process: subprocess.Popen[bytes], spec: Dict[str, Any], outputs: List[Output]) -> bool:
+    """Move bytes until the program ended; return whether it was ended by its time limit."""
+    deadline = time.monotonic() + spec["timeout"]
+    killed_at = 0.0
+    pending = memoryview(spec["stdin"].encode("utf-8", "surrogateescape"))
+    streams = [process.stdout, process.stderr]
+    with selectors.DefaultSelector() as selector:
+        for stream, output in zip(streams, outputs):
+            assert stream is not None  # noqa: S101 - asked for above
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_READ, output)
+        assert process.stdin is not None  # noqa: S101 - asked for above
+        os.set_blocking(process.stdin.fileno(), False)
+        selector.register(process.stdin, selectors.EVENT_WRITE)
+        ended_at = 0.0
+        while True:
+            now = time.monotonic()
+            if process.poll() is not None:
+                ended_at = ended_at or now
+                if now - ended_at > _DRAIN or not any(key.data for key in selector.get_map().values()):
+                    break
+            elif now >= deadline and not killed_at:
+                killed_at = now
+                _signal(process, signal.SIGTERM)
+            elif killed_at and now - killed_at > _GRACE:
+                _signal(process, signal.SIGKILL)
+            for key, _events in selector.select(0.1):
+                stream: Any = key.fileobj
+                if key.data is None:
+                    pending = _feed(selector, stream, pending)
+                    continue
+                chunk = os.read(stream.fileno(), _CHUNK)
+                if chunk:
+                    key.data.take(chunk)
+                else:
+                    selector.unregister(stream)
+    return bool(killed_at)
+
+
+def _feed(selector: selectors.BaseSelector, stream: Any, pending: memoryview) -> memoryview:
+    try:
+        pending = pending[os.write(stream.fileno(), pending[:_CHUNK]) :] if pending else pending
+    except BlockingIOError:
+        return pending
+    except OSError:
+        pending = pending[:0]
+    if not pending:
+        selector.unregister(stream)
+        with contextlib.suppress(OSError):
+            stream.close()
+    return pending
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, number)
+
+
+def write_result(path: str, result: Dict[str, Any]) -> None:
+    """Leave the result durably: it is complete or not there."""
+    temporary = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
+        json.dump(result, file)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(temporary).replace(path)
+    folder = os.open(str(Path(path).parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def main(path: str) -> int:
+    """Run the program described in a file."""
+    spec = json.loads(Path(path).read_text(encoding="ascii"))
+    started = time.monotonic()
+    outputs = [Output(spec["out"]), Output(spec["err"])]
+    timed_out = False
+    process = None
+
+    def stop(number: int, _frame: Any) -> None:
+        # Stopped from outside: no result, so that nobody takes this for the program's own end.
+        if process is not None:
+            _signal(process, signal.SIGTERM)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        process = _start(spec)
+        timed_out = _pump(process, spec, outputs)
+        rc = process.wait()
+    except (OSError, KeyError, subprocess.SubprocessError) as error:
+        outputs[1].take(f"{spec['argv'][0]}: {getattr(error, 'strerror', None) or error}\n".encode())
+        rc = 127
+    for output in outputs:
+        output.close()
+    if timed_out:
+        rc = 124
+    write_result(
+        spec["result"],
+        {"rc": rc if rc >= 0 else 128 - rc, "seconds": time.monotonic() - started, "timed_out": timed_out},
+    )
+    return 0

@@ -1,0 +1,291 @@
+"""The verbs of ``keeper call``: one JSON request, one JSON answer."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
+
+from keeper import VERSION, acquire, item_calls, item_command, item_created, item_file, item_service, item_tree, restore
+from keeper.core import Keeper, Request, fence_of, number, public, text
+from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
+from keeper.store import CLOSED, RunDir
+
+_LOOKING = ("status", "evidence")  # verbs that leave no trace, not even an empty directory
+_SECRET_FIELDS = ("stdin", "env")
+
+
+def snapshot(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Take the look that the proof will compare with: ``{fence, probes, proof}``; returns ``{snapshot}``."""
+    probes, proof = request.get("probes"), request.get("proof") or {}
+    if not isinstance(probes, Mapping) or not isinstance(proof, Mapping):
+        raise KeeperError(USAGE, "snapshot takes probes and proof, both maps")
+    fence = fence_of(request)
+    with keeper.guarded(fence) as run:
+        taken = run.dir.load(restore.BEFORE)
+        if taken is not None:
+            raise KeeperError(CONFLICT, "there is a look from before already; it is never taken twice")
+        if run.dir.items():
+            raise KeeperError(CONFLICT, "something was changed already; a look from before comes before it")
+    document = keeper.looker.take(probes, run.fingerprints, None)
+    with keeper.guarded(fence) as run:
+        try:
+            run.dir.write(restore.BEFORE, {"probes": dict(probes), "proof": dict(proof), "snapshot": document})
+        except OSError as error:
+            raise KeeperError(UNFIT, f"nothing was changed, no space: {error.strerror}") from error
+    return {"snapshot": document}
+
+
+def look(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Look again with the key and the probes of before: ``{fence, probes?}``; returns ``{snapshot}``."""
+    fence = fence_of(request)
+    with keeper.guarded(fence) as run:
+        taken = run.dir.load(restore.BEFORE) or {}
+    probes = request.get("probes") or taken.get("probes") or {}
+    return {"snapshot": keeper.looker.take(probes, run.fingerprints, taken.get("snapshot"))}
+
+
+def may_end(keeper: Keeper, lease: Lease, request: Request) -> bool:
+    """Whether the caller may end a lease: its own, run out, of a holder known dead, or by force with its run's name."""
+    if lease.state != _lease.HELD or keeper.over(lease):
+        return True
+    nonce = request.get("nonce")
+    if isinstance(request.get("fence"), Mapping):
+        nonce = request["fence"].get("nonce")
+    if isinstance(nonce, str) and lease.owned_by(nonce):
+        return True
+    if request.get("force") is True and request.get("run_id") == lease.run_id:
+        return True
+    return acquire.gone(lease, request)
+
+
+def _judge(keeper: Keeper, resource: str, request: Request) -> Optional[Dict[str, Any]]:
+    """Return the answer when there is nothing to do, None when the resource is to be restored. Raises KeeperError(busy)."""
+    with keeper.store.host_lock():
+        lease = restore.adopt(keeper, resource)
+        run_id = request.get("run_id")
+        if lease.state == _lease.FREE:
+            return _nothing(keeper, lease, run_id, f"{resource} is free")
+        if run_id is not None and run_id != lease.run_id:
+            why = f"run {run_id} does not hold {resource} (any more), run {lease.run_id} does"
+            return _nothing(keeper, lease, run_id, why)
+        if not may_end(keeper, lease, request):
+            raise acquire.busy(lease, "its holder is not known to be dead; --force --run ID overrules")
+    return None
+
+
+def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> Dict[str, Any]:
+    """Answer for a run that is over already: with its own proof, not with what somebody else does now."""
+    answer = {"restored": True, "proven": True, "nothing_to_do": True, "why": why, "items": [], "state": lease.state}
+    asked = run_id or lease.run_id
+    if not asked or asked not in [one.run_id for one in keeper.store.runs(lease.resource)]:
+        return answer
+    proof = keeper.store.run(asked, lease.resource).load(restore.PROOF) or {}
+    proven = bool(proof.get("proven", True))
+    return {**answer, "run_id": asked, "proven": proven, "failures": proof.get("failures") or []}
+
+
+def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Undo everything: ``{resource, fence?, run_id?, nonce?, force?, holder_gone?}``; the proof is another call."""
+    resource = _name("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
+    if isinstance(request.get("fence"), Mapping):
+        request = {"run_id": request["fence"].get("run_id"), **request}
+    nothing = _judge(keeper, resource, request)
+    if nothing is not None:
+        return {**nothing, "resource": resource}
+    return {"nothing_to_do": False, "resource": resource, **restore.restore(keeper, resource)}
+
+
+def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Prove and free what was restored: ``{resource, deadline?}``."""
+    deadline = None if request.get("deadline") is None else number(request, "deadline", 0.0, 0.0, 86400.0)
+    return restore.prove(keeper, _name("resource", request.get("resource")), deadline)
+
+
+def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Restore, prove, free: ``{resource?, run_id?, nonce?, force?, holder_gone?, controller_id?}``.
+
+    Returns:
+        ``{restored, proven, nothing_to_do, resources: {name: {...}}}``; without a resource every one of the machine.
+    """
+    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    found: Dict[str, Any] = {}
+    for name in names:
+        try:
+            nothing = _judge(keeper, name, request)
+            if nothing is not None:
+                restore.clean(keeper, name)
+                found[name] = nothing
+            else:
+                found[name] = acquire.recover_now(keeper, name)
+        except KeeperError as error:
+            if len(names) == 1:
+                raise
+            found[name] = {"restored": False, "proven": False, "nothing_to_do": False, **error.document()}
+    return {
+        "restored": all(one["restored"] for one in found.values()),
+        "proven": all(one["proven"] for one in found.values()),
+        "nothing_to_do": all(one.get("nothing_to_do") for one in found.values()),
+        "resources": found,
+    }
+
+
+def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Settle one item and prove again: ``{resource, item, keep, reason}``."""
+    resource = _name("resource", request.get("resource"))
+    done = restore.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
+    return {**done, **acquire.recover_now(keeper, resource)}
+
+
+# Telling
+
+
+def status(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Say who has what: ``{resource?}``; returns ``{version, leases: [...]}``. Changes nothing."""
+    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    return {"schema": 1, "version": VERSION, "leases": [_describe(keeper, name) for name in names]}
+
+
+def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
+    try:
+        lease = keeper.store.lease(resource)
+    except LeaseError as error:
+        return {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+    found: Dict[str, Any] = {
+        **public(lease),
+        "over": lease.state == _lease.HELD and keeper.over(lease),
+        "age": round(keeper.clock.wall() - lease.since, 1) if lease.since else None,
+        "left": None if lease.deadline is None else round(lease.deadline.boottime - keeper.clock.boottime(), 1),
+        "restoring_now": keeper.store.restoring(resource),
+        "items": [],
+    }
+    if not lease.run_id:
+        return found
+    run = keeper.store.run(lease.run_id, resource)
+    try:
+        found["items"] = [_brief(one) for one in run.items()]
+        found["proof"] = run.load(restore.PROOF)
+    except FileNotFoundError:
+        found["items"] = []
+    except _journal.JournalError as error:
+        if lease.state != _lease.FREE:
+            found["reason"] = f"the journal cannot be read: {error}"
+    return found
+
+
+def _brief(item: _journal.Item) -> Dict[str, Any]:
+    intent = item.intent
+    what = {
+        "file": intent.get("path"),
+        "tree": intent.get("path"),
+        "created": f"{intent.get('dir')}/{intent.get('name') or intent.get('pattern')}",
+        "service": intent.get("unit"),
+        "call": f"{intent.get('action')} {intent.get('container')}",
+    }.get(item.kind) or " ".join(intent.get("argv") or [])
+    state = "changed" if item.done else "being changed, or its client was lost"
+    if item.undone is not None:
+        state = "settled" if item.undone["type"] == _journal.SETTLED else "put back"
+    elif item.conflict is not None:
+        state = "conflict"
+    return {
+        "item": item.name,
+        "seq": item.seq,
+        "group": item.group,
+        "kind": item.kind,
+        "what": what,
+        "state": state,
+        "why": str((item.conflict or {}).get("why", "")) if item.open else "",
+        "at": intent.get("at"),
+        "original": intent.get("staged") if item.kind == "file" and item.open else None,
+    }
+
+
+def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
+    """Return what a run leaves for a reader, no secrets in it: ``{resource, run_id?}``.
+
+    Returns:
+        ``{run_id, before, after, restored, proof, journal: [records]}``.
+    """
+    resource = _name("resource", request.get("resource"))
+    run_id = request.get("run_id") or keeper.lease(resource).run_id
+    run = keeper.store.run(_name("run", run_id), resource)
+    if run_id not in [one.run_id for one in keeper.store.runs(resource)]:
+        raise KeeperError(USAGE, f"run {run_id} left nothing here for {resource}")
+    before = run.load(restore.BEFORE) or {}
+    return {
+        "run_id": run_id,
+        "before": before.get("snapshot"),
+        "after": run.load(restore.AFTER),
+        "restored": run.load(restore.RESTORED),
+        "proof": run.load(restore.PROOF),
+        "journal": _records(run),
+        "closed": run.exists(CLOSED),
+    }
+
+
+def _records(run: RunDir) -> List[Dict[str, Any]]:
+    try:
+        return [_without_secrets(dict(one)) for one in run.journal().records]
+    except _journal.JournalError as error:
+        return [{"type": "UNREADABLE", "why": str(error)}]
+
+
+def _without_secrets(node: Any) -> Any:
+    """Return a record without environment and input of commands."""
+    if isinstance(node, Mapping):
+        return {key: _without_secrets(value) for key, value in node.items() if key not in _SECRET_FIELDS}
+    return node
+
+
+def _name(kind: str, value: Any) -> str:
+    try:
+        return _lease.check_name(kind, value)
+    except ValueError as error:
+        raise KeeperError(USAGE, str(error)) from error
+
+
+VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
+    "acquire": acquire.acquire,
+    "renew": acquire.renew,
+    "release": acquire.release,
+    "snapshot": snapshot,
+    "look": look,
+    "file": item_file.apply,
+    "command": item_command.run,
+    "engine": item_calls.run,
+    "service": item_service.apply,
+    "tree": item_tree.make,
+    "created": item_created.declare,
+    "restore": undo,
+    "prove": prove,
+    "recover": recover,
+    "settle": settle,
+    "status": status,
+    "evidence": evidence,
+}
+
+
+def call(keeper: Keeper, verb: str, request: Any) -> tuple[int, Dict[str, Any]]:
+    """Run one verb; return exit code and answer. Never raises for what a caller or the machine did wrong."""
+    try:
+        if verb not in VERBS:
+            raise KeeperError(USAGE, f"unknown verb {verb!r}; there are {', '.join(VERBS)}")
+        if not isinstance(request, Mapping):
+            raise KeeperError(USAGE, "a request is a JSON object")
+        if verb not in _LOOKING:
+            keeper.store.make()
+        answer = VERBS[verb](keeper, request)
+    except KeeperError as error:
+        return error.exit_code, error.document()
+    except (OSError, _fsio.FileError, EngineError, LeaseError, _journal.JournalError) as error:
+        failure = KeeperError(FAILED, f"{type(error).__name__}: {error}")
+        return failure.exit_code, failure.document()
+    return (EXIT_CODES[UNPROVEN] if _unproven(verb, answer) else 0), answer
+
+
+def _unproven(verb: str, answer: Mapping[str, Any]) -> bool:
+    if verb == "restore":
+        return not answer["restored"]
+    return verb in ("prove", "recover", "settle") and not answer["proven"]

@@ -1,0 +1,122 @@
+"""How a module talks to the keeper of its host: one JSON request on standard input, one JSON answer back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Protocol, Tuple
+
+from ansible_collections.benchkeeper.core.plugins.module_utils._looking import look_context
+
+__all__ = ["LEASE_OPTION", "PROGRAM", "KeeperError", "call", "guarded", "look_context", "program_sha256", "recover"]
+
+PROGRAM = "/usr/local/lib/benchkeeper/keeper"
+UNPROVEN = 4  # exit code of an answer that says: not everything is back
+_LAST_WORDS = 400
+
+# Only the nonce is secret: were the whole lease, Ansible would blot out the host's name in every result.
+LEASE_OPTION: Dict[str, Any] = {
+    "type": "dict",
+    "required": True,
+    "options": {
+        "resource": {"type": "str", "required": True},
+        "run_id": {"type": "str", "required": True},
+        "nonce": {"type": "str", "required": True, "no_log": True},
+        "token": {"type": "int", "required": True, "no_log": False},
+    },
+}
+
+Run = Callable[[List[str], bytes], Tuple[int, bytes, bytes]]
+
+
+class KeeperError(Exception):
+    """The keeper refused or failed.
+
+    Attributes:
+        answer: What it said, ``{error: {kind, message}, busy?, lease?}``; empty when it said nothing readable.
+    """
+
+    def __init__(self, message: str, answer: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.answer = dict(answer)
+
+
+class Module(Protocol):
+    """What is used of AnsibleModule."""
+
+    params: Dict[str, Any]
+
+    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        """End the module as failed."""
+
+
+def _run(argv: List[str], request: bytes) -> Tuple[int, bytes, bytes]:
+    done = subprocess.run(argv, input=request, capture_output=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def call(verb: str, request: Mapping[str, Any], run: Run = _run) -> Dict[str, Any]:
+    """Ask the keeper for one thing and return its answer.
+
+    An answer that says "not restored" or "not proven" is an answer, too, and is returned.
+
+    Args:
+        verb: What to do, see ``keeper call``.
+        request: What it is to be done with; it travels on standard input only.
+        run: How a program is run.
+
+    Raises:
+        KeeperError: When it refuses, fails, or is not installed.
+    """
+    try:
+        code, out, err = run([sys.executable, PROGRAM, "call", verb], json.dumps(request).encode("utf-8"))
+    except OSError as error:
+        raise KeeperError(f"the keeper could not be run: {error.strerror}", {}) from error
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        said = err.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][-_LAST_WORDS:]
+        missing = "" if Path(PROGRAM).exists() else f"; {PROGRAM} is not there"
+        raise KeeperError(f"the keeper ended with {code} and no answer{missing}: {said}", {})
+    if "error" in answer or code not in (0, UNPROVEN):
+        raise KeeperError(str((answer.get("error") or {}).get("message") or f"ended with {code}"), answer)
+    return answer
+
+
+def guarded(module: Module, verb: str, request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Make a guarded call for a module with option ``lease``; end the module as failed when it is refused."""
+    try:
+        return call(verb, {"fence": dict(module.params["lease"]), **request})
+    except KeeperError as error:
+        module.fail_json(msg=str(error), **error.answer)
+
+
+def recover(request: Mapping[str, Any], run: Run = _run) -> Dict[str, Any]:
+    """Put one resource back and prove it; return how it went with what the run left for a reader.
+
+    Args:
+        request: ``{resource, run_id?, nonce?, force?, holder_gone?}``.
+        run: How a program is run.
+
+    Raises:
+        KeeperError: Somebody else holds it, or the keeper cannot tell.
+    """
+    resource = request["resource"]
+    answer = call("recover", request, run)["resources"][resource]
+    if answer.get("run_id"):
+        evidence = call("evidence", {"resource": resource, "run_id": answer["run_id"]}, run)
+        answer = {"after": evidence["after"], **answer, "journal": evidence["journal"]}
+    return {"state": "free", "items": [], "failures": [], **answer}
+
+
+def program_sha256(path: str = PROGRAM) -> Optional[str]:
+    """Return the digest of the installed keeper, None when there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
