@@ -116,6 +116,14 @@ def busy_of(result: Mapping[str, Any]) -> Dict[str, Any]:
     return {}
 
 
+def failure_of(result: Mapping[str, Any]) -> str:
+    """Return what a failed task says, of a loop what its first failed item says."""
+    for one in result.get("results", []):
+        if isinstance(one, Mapping) and (one.get("failed") or one.get("unreachable")):
+            return f"{_name(one)}: {one.get('msg', 'no message')}"
+    return str(result.get("msg", "no message"))
+
+
 def live_dir(document: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """Return the directory that the running containers say drives the stack; the profile's when nothing runs."""
     service = run["live_label"]["service"]
@@ -215,6 +223,7 @@ class FilterModule:
             "backup_path": backup_path,
             "busy_of": busy_of,
             "by_host": by_host,
+            "failure_of": failure_of,
             "fences": fences,
             "keeper_missing": keeper_missing,
             "live_dir": live_dir,

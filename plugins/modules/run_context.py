@@ -198,7 +198,7 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     run["stack_dir"] = str(folder)
     run["results"] = str(results)
     run["work"] = str(results / "work")
-    run["repo"], run["origin"] = params["repo"], params["origin"]
+    run.update({name: params[name] for name in ("repo", "origin", "pool_host")})
     run["owner_id"] = params["owner_id"] or "unowned"
     run["time_scale"] = params["time_scale"]
     return run
