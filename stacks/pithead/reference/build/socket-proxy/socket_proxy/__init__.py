@@ -1,0 +1,1 @@
+"""Stand-in for a filtering proxy in front of the engine's socket."""
