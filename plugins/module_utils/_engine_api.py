@@ -13,6 +13,7 @@ import urllib.parse
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire import (
+    GO_DIRECTORY,
     GO_SYMLINK,
     ContainerFile,
     NotAFileError,
@@ -82,8 +83,9 @@ class EventStream:
             while not self._closed:
                 line = self._response.readline()
                 if not line:
-                    return
+                    break
                 yield json.loads(line)
+        self.close()
 
     def close(self) -> None:
         """End the stream."""
@@ -93,6 +95,7 @@ class EventStream:
                 # A close alone does not wake a thread that waits in recv.
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
+        self._response.close()
         self._connection.close()
 
 
@@ -120,6 +123,7 @@ class Engine:
 
     # Requests
 
+    @contextlib.contextmanager
     def request(
         self,
         method: str,
@@ -127,15 +131,21 @@ class Engine:
         query: Optional[Query] = None,
         body: Any = None,
         timeout: Optional[float] = None,
-    ) -> http.client.HTTPResponse:
-        """Send one request and return the response, its body unread.
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send one request and hand out the response, its body unread.
 
         Raises:
             EngineError: For a status of 400 or more.
-            EngineUnreachableError: When there is no answer.
+            EngineUnreachableError: When there is no answer, or it breaks off.
         """
         connection = _Connection(self.path, timeout or self.timeout)
-        return self._send(connection, method, self._target(path, query), body, {"Connection": "close"})
+        try:
+            with self._send(connection, method, self._target(path, query), body, {"Connection": "close"}) as response:
+                yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineUnreachableError(_reason(error)) from error
+        finally:
+            connection.close()
 
     @staticmethod
     def _send(
@@ -163,14 +173,6 @@ class Engine:
         pairs = {key: _spell(value) for key, value in (query or {}).items() if value is not None}
         return path + ("?" + urllib.parse.urlencode(pairs) if pairs else "")
 
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
-        try:
-            return response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise EngineUnreachableError(_reason(error)) from error
-        finally:
-            response.close()
-
     def call(
         self,
         method: str,
@@ -180,7 +182,8 @@ class Engine:
         timeout: Optional[float] = None,
     ) -> Any:
         """Send one request and return the JSON of the answer, or ``None`` where it has none."""
-        raw = self._read(self.request(method, path, query, body, timeout))
+        with self.request(method, path, query, body, timeout) as response:
+            raw = response.read()
         if not raw.strip():
             return None
         try:
@@ -257,26 +260,28 @@ class Engine:
                 regular file.
         """
         for _hop in range(_LINK_HOPS):
-            response = self.request("GET", f"/containers/{_quote(container)}/archive", {"path": path})
-            stat = path_stat(response.getheader("X-Docker-Container-Path-Stat"))
-            if int(stat.get("mode", 0)) & GO_SYMLINK:
-                response.close()
-                path = urllib.parse.urljoin(path, str(stat.get("linkTarget", "")))
-                continue
-            if int(stat.get("size", 0)) > limit:
-                response.close()
-                raise EngineError(http.client.REQUEST_ENTITY_TOO_LARGE, f"{path} is larger than {limit} bytes")
+            with self.request("GET", f"/containers/{_quote(container)}/archive", {"path": path}) as response:
+                stat = path_stat(response.getheader("X-Docker-Container-Path-Stat"))
+                mode = int(stat.get("mode", 0))
+                if mode & GO_SYMLINK:
+                    path = urllib.parse.urljoin(path, str(stat.get("linkTarget", "")))
+                    continue
+                if mode & GO_DIRECTORY:  # unread: it would be everything below
+                    raise EngineError(http.client.UNSUPPORTED_MEDIA_TYPE, f"{path} is no regular file")
+                if int(stat.get("size", 0)) > limit:
+                    raise EngineError(http.client.REQUEST_ENTITY_TOO_LARGE, f"{path} is larger than {limit} bytes")
+                raw = response.read()
             try:
-                return only_member(self._read(response), path, limit)
+                return only_member(raw, path, limit)
             except NotAFileError as error:
                 raise EngineError(http.client.UNSUPPORTED_MEDIA_TYPE, str(error)) from error
         raise EngineError(http.client.LOOP_DETECTED, f"{path}: too many symbolic links")
 
     def logs(self, container: str, tail: int = 20) -> str:
         """Return the last lines of a container, stdout and stderr as they came."""
-        raw = self._read(
-            self.request("GET", f"/containers/{_quote(container)}/logs", {"stdout": True, "stderr": True, "tail": tail})
-        )
+        query: Dict[str, Union[bool, int]] = {"stdout": True, "stderr": True, "tail": tail}
+        with self.request("GET", f"/containers/{_quote(container)}/logs", query) as response:
+            raw = response.read()
         return demultiplex(raw).decode("utf-8", "replace")
 
     def events(self, filters: Optional[Mapping[str, List[str]]] = None, since: Optional[float] = None) -> EventStream:

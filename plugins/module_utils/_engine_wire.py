@@ -10,7 +10,9 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
-GO_SYMLINK = 1 << 27  # os.ModeSymlink of Go, in which the archive header spells modes
+# os.ModeSymlink and os.ModeDir of Go, in which the archive header spells modes.
+GO_SYMLINK = 1 << 27
+GO_DIRECTORY = 1 << 31
 
 
 class NotAFileError(Exception):

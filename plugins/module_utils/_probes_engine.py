@@ -122,6 +122,8 @@ def observe_container(document: Mapping[str, Any], image: Mapping[str, Any]) -> 
     state = document.get("State") or {}
     return {
         "id": document.get("Id"),
+        "image_id": document.get("Image"),
+        "config_hash": ((document.get("Config") or {}).get("Labels") or {}).get(_COMPOSE + "config-hash"),
         "state": state.get("Status"),
         "health": (state.get("Health") or {}).get("Status") or "none",
         "started_at": state.get("StartedAt"),

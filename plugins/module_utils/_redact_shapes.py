@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Callable, List, Match, Pattern, Tuple
 
-from ansible_collections.benchkeeper.core.plugins.module_utils._secret_names import STRONG, SUFFIXES
+from ansible_collections.benchkeeper.core.plugins.module_utils._secret_names import STRONG, SUFFIXES, is_secret, is_strong
 
 MASK = "[redacted]"
 _OPAQUE = 90  # characters: a Monero address has 95, a SHA-256 digest with its prefix 71
@@ -55,13 +55,29 @@ def _around(match: Match[str]) -> str:
     return match[1] + MASK + match[2]
 
 
+def _pair(match: Match[str]) -> str:
+    """Mask the value of a pair; an empty one says something, a number is a secret only where the name is sure."""
+    before, name, value = match.groups()
+    if value in ('""', "''", "[]") or not is_secret(name):
+        return match[0]
+    quote = value[0] if value[0] in "\"'" else '"'
+    if value[0] not in "\"'[" and not is_strong(name):
+        return match[0]
+    return f"{before}{quote}{MASK}{quote}"
+
+
+def _inner_pair(match: Match[str]) -> str:
+    return match[1] + MASK if is_secret(match[2]) else match[0]
+
+
 Replace = Callable[[Match[str]], str]
 _RULES: Tuple[Tuple[Pattern[str], Replace], ...] = (
     (_PEM, lambda _match: MASK),
     # Headers
     (re.compile(r"(?i)\b((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"']+"), _first_group),
     (re.compile(r"(?i)\b((?:set-)?cookie:\s*)[^\r\n]+"), _first_group),
-    (re.compile(r"(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}"), _first_group),
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{6,}"), _first_group),
+    (re.compile(r"\b(Basic\s+)(?=[a-z]*[^a-z\s])[A-Za-z0-9+/=]{8,}"), _first_group),
     # scheme://user:password@host
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"']+(@)", re.IGNORECASE), _around),
     # KEY=value as in settings files, and key=value in prose where the name leaves no doubt
@@ -70,15 +86,11 @@ _RULES: Tuple[Tuple[Pattern[str], Replace], ...] = (
         re.compile(rf"(?i)(?<![\w-])([\w-]*(?:password|passwd|passphrase|secret|token)=)(?!\s|$){_SHELL_VALUE}"),
         _first_group,
     ),
-    # "key": "value", also a number or a list where the name leaves no doubt, also JSON inside a JSON string
-    (re.compile(rf'(?i)("[\w.-]*(?:{_NAME})"\s*:\s*)(?!"")({_JSON_STRING})'), lambda match: f'{match[1]}"{MASK}"'),
-    (
-        re.compile(rf'(?i)("[\w.-]*(?:{_HARD})"\s*:\s*)(?:-?\d[\d.eE+-]*|\[[^\]]*\])'),
-        lambda match: f'{match[1]}"{MASK}"',
-    ),
-    (re.compile(rf'(?i)(\\+"[\w.-]*(?:{_NAME})\\+"\s*:\s*\\+")(?!\\+").*?(\\+")'), _around),
-    # 'key': 'value' as Python writes it, key: value as YAML does
-    (re.compile(rf"(?i)('[\w.-]*(?:{_NAME})'\s*:\s*)(?!'')'(?:\\.|[^'\\])*'"), lambda match: f"{match[1]}'{MASK}'"),
+    # "key": "value", also a number or a list; 'key': 'value' as Python writes it; JSON inside a JSON string
+    (re.compile(rf'("([\w.-]+)"\s*:\s*)({_JSON_STRING}|-?\d[\d.eE+-]*|\[[^\[\]]*\])'), _pair),
+    (re.compile(r"('([\w.-]+)'\s*:\s*)('(?:\\.|[^'\\])*')"), _pair),
+    (re.compile(r'(\\+"([\w.-]+)\\+"\s*:\s*\\+")(?!\\+")(.*?)(?=\\+")'), _inner_pair),
+    # key: value as YAML does, where the name leaves no doubt
     (
         re.compile(
             r"(?im)^(\s*(?:- )?[\w.-]*(?:password|passwd|passphrase|secret|token):[ \t]+)"

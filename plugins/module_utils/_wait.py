@@ -114,10 +114,7 @@ def parse_signal(signal: Mapping[str, Any], probes: Mapping[str, Spec], before: 
         raise WaitError("a signal has a name and, as 'all', predicates")
     try:
         judge = Judge(predicates, before)
-        unknown = sorted({predicate["probe"] for predicate in predicates} - {*probes})
-        if unknown:
-            raise WaitError(f"{name}: no probe {', '.join(unknown)}")
-        return Waiting(
+        waiting = Waiting(
             name=name,
             deadline=float(signal.get("deadline", 60)),
             judge=judge,
@@ -126,8 +123,12 @@ def parse_signal(signal: Mapping[str, Any], probes: Mapping[str, Spec], before: 
             settle=max(1, int(signal.get("settle") or 1)),
             reason=str(signal.get("reason") or ""),
         )
-    except (PredicateError, TypeError) as error:
+    except (PredicateError, TypeError, ValueError, AttributeError) as error:
         raise WaitError(f"{name}: {error}") from error
+    unknown = sorted(waiting.probes - {*probes})
+    if unknown:
+        raise WaitError(f"{name}: no probe {', '.join(unknown)}")
+    return waiting
 
 
 def group(signals: Sequence[Waiting]) -> List[List[Waiting]]:
