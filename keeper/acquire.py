@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
@@ -18,6 +19,32 @@ _NONCE_LENGTH = 16
 _WAIT_FIRST = 0.2
 
 
+@dataclass(frozen=True)
+class Wish:
+    """A lease as somebody wants it."""
+
+    resource: str
+    run_id: str
+    nonce: str
+    ttl: float
+    keep: bool
+    holder: Dict[str, Any]
+
+
+def _wish(request: Request) -> Wish:
+    nonce = text(request, "nonce")
+    if len(nonce) < _NONCE_LENGTH:
+        raise KeeperError(USAGE, f"a nonce has at least {_NONCE_LENGTH} random characters")
+    return Wish(
+        _lease_name("resource", request.get("resource")),
+        _lease_name("run", request.get("run_id")),
+        nonce,
+        number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT),
+        bool(request.get("keep")),
+        holder_of(request.get("holder")),
+    )
+
+
 def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, holder, holder_gone}``.
 
@@ -29,14 +56,8 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     Raises:
         KeeperError: busy, naming holder, state and deadline.
     """
-    resource = _lease_name("resource", request.get("resource"))
-    run_id = _lease_name("run", request.get("run_id"))
-    nonce = text(request, "nonce")
-    if len(nonce) < _NONCE_LENGTH:
-        raise KeeperError(USAGE, f"a nonce has at least {_NONCE_LENGTH} random characters")
-    ttl = number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT)
+    wish = _wish(request)
     wait = number(request, "wait", 0.0, 0.0, TTL_LIMIT)
-    holder = holder_of(request.get("holder"))
     recovered: Optional[Dict[str, Any]] = None
     answer: Dict[str, Any] = {}
     refusal: Optional[KeeperError] = None
@@ -44,9 +65,9 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     def attempt() -> bool:
         nonlocal recovered, answer, refusal
         try:
-            if _left_behind(keeper, resource, request):
-                recovered = recover_now(keeper, resource)
-            answer = _take(keeper, resource, run_id, nonce, ttl, holder, keep=bool(request.get("keep")))
+            if _left_behind(keeper, wish.resource, request):
+                recovered = recover_now(keeper, wish.resource)
+            answer = _take(keeper, wish)
         except KeeperError as error:
             if error.kind != BUSY:
                 raise
@@ -127,13 +148,12 @@ def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
     return {**done, **proof, "nothing_to_do": False, "seconds": round(done["seconds"] + proof["seconds"], 3)}
 
 
-def _take(
-    keeper: Keeper, resource: str, run_id: str, nonce: str, ttl: float, holder: Dict[str, Any], *, keep: bool
-) -> Dict[str, Any]:
+def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
+    resource, run_id = wish.resource, wish.run_id
     restore.clean(keeper, resource)
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
-        if lease.state == _lease.HELD and lease.run_id == run_id and lease.owned_by(nonce) and not keeper.over(lease):
+        if lease.state == _lease.HELD and lease.run_id == run_id and lease.owned_by(wish.nonce) and not keeper.over(lease):
             return {**_answer(keeper.renew(lease)), "already": True}
         if lease.state != _lease.FREE:
             raise busy(lease, lease.reason)
@@ -154,12 +174,12 @@ def _take(
                 state=_lease.HELD,
                 token=token,
                 run_id=run_id,
-                nonce_hash=hash_nonce(nonce),
-                holder=holder,
-                ttl=ttl,
-                keep=keep,
+                nonce_hash=hash_nonce(wish.nonce),
+                holder=wish.holder,
+                ttl=wish.ttl,
+                keep=wish.keep,
                 since=keeper.clock.wall(),
-                deadline=keeper.deadline(ttl),
+                deadline=keeper.deadline(wish.ttl),
                 reason="",
                 attempts=0,
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
 from keeper.core import GuardedRun, Keeper, Request, number
-from keeper.errors import FAILED, USAGE, KeeperError
+from keeper.errors import USAGE, KeeperError
 from keeper.ports import poll
 from keeper.units import STOP_GRACE, unit_name
 
@@ -120,17 +120,15 @@ class Runner:
         raw = self._run.dir.read(f"{self._stem}.{kind}") or b""
         return raw.decode("utf-8", "replace")
 
-    def known(self) -> bool:
-        """Whether this very unit was started before, by a client that was lost."""
-        return self._run.dir.exists(f"{self._stem}.json")
+    def ended(self) -> bool:
+        """Whether the program ended by itself."""
+        return self._result() is not None
 
 
 def answer(keeper: Keeper, request: Request, runner: Runner, ended: Ended) -> Dict[str, Any]:
     """Return what a client learns of a program that ended: its output redacted on this machine, then cut."""
     redact = request.get("redact") or {}
     sources = list(redact.get("dotenv") or [])
-    if ended.rc is None:
-        raise KeeperError(FAILED, f"unit {runner.unit} ended without a result: it was stopped from outside")
     return {
         "rc": ended.rc,
         "unit": runner.unit,

@@ -53,34 +53,47 @@ def _advice(one: Mapping[str, Any]) -> List[str]:
 def _one(one: Mapping[str, Any], *, explain: bool) -> List[str]:
     lines = [f"{one['resource']}: {one['state'].upper()}" + (" (its time ran out)" if one.get("over") else "")]
     if one["state"] == "free":
-        if one.get("run_id"):
-            lines.append(f"  last run {one['run_id']}; everything was put back and proven")
-        return lines
+        last = f"  last run {one.get('run_id')}; everything was put back and proven"
+        return lines + ([last] if one.get("run_id") else [])
+    lines += _lease_lines(one)
+    items = one.get("items") or []
+    open_items = [item for item in items if item["state"] not in ("put back", "settled")]
+    lines.append(f"  changed: {len(items)}, still to be put back: {len(open_items)}")
+    for item in items if explain else open_items:
+        lines += _item_lines(item, explain=explain and item in open_items)
+    return lines + _advice(one)
+
+
+def _lease_lines(one: Mapping[str, Any]) -> List[str]:
+    lines: List[str] = []
     if one.get("since"):
         since = f"since {one['since']} ({_span(one.get('age') or 0)})"
         lines.append(f"  run {one.get('run_id')}, held by {_who(one.get('holder') or {})}, {since}")
-    if one["state"] == "held" and isinstance(one.get("left"), (int, float)):
-        ends = f"in {_span(one['left'])}" if one["left"] > 0 else f"{_span(one['left'])} ago"
-        lines.append(f"  its time ends {ends} unless it is renewed; dead-man: {one.get('arming')}")
+    if one["state"] == "held" and one.get("over"):
+        late = f"{_span(one['left'])} ago" if (one.get("left") or 0) < 0 else "with the last boot"
+        lines.append(f"  its time ended {late}; nothing is changed under it any more")
+    elif one["state"] == "held":
+        lines.append(f"  its time ends in {_span(one.get('left') or 0)} unless it is renewed; dead-man: {one.get('arming')}")
     if one.get("keep"):
         lines.append("  kept on purpose (--keep): its holder may be gone")
     if one.get("restoring_now"):
         lines.append("  it is being restored right now")
     if one.get("reason"):
         lines.append(f"  reason: {one['reason']}")
-    items = one.get("items") or []
-    open_items = [item for item in items if item["state"] not in ("put back", "settled")]
-    lines.append(f"  changed: {len(items)}, still to be put back: {len(open_items)}")
-    for item in items if explain else open_items:
-        lines.append(f"  {item['seq']:>4} {item['kind']:<8} {item['what']}  [{item['item']}: {item['state']}]")
-        if item.get("why"):
-            lines.append(f"         {item['why']}")
-        if explain and item["state"] not in ("put back", "settled"):
-            lines.append(f"         undo: {_UNDO.get(item['kind'], '?')}")
-            if item.get("original"):
-                folder = str(item["what"]).rsplit("/", 1)[0]
-                lines.append(f"         by hand: mv {folder}/{item['original']} {item['what']}")
-    return lines + _advice(one)
+    return lines
+
+
+def _item_lines(item: Mapping[str, Any], *, explain: bool) -> List[str]:
+    lines = [f"  {item['seq']:>4} {item['kind']:<8} {item['what']}  [{item['item']}: {item['state']}]"]
+    if item.get("why"):
+        lines.append(f"         {item['why']}")
+    if explain:
+        undo = f"with {item['covered_by']}" if item.get("covered_by") else _UNDO.get(item["kind"], "?")
+        lines.append(f"         undo: {undo}")
+        if item.get("original"):
+            folder = str(item["what"]).rsplit("/", 1)[0]
+            lines.append(f"         by hand: mv {folder}/{item['original']} {item['what']}")
+    return lines
 
 
 def status(answer: Mapping[str, Any], *, explain: bool = False) -> str:

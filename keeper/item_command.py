@@ -9,6 +9,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _journal
 from keeper import item_created, item_engine
 from keeper.commands import Program, Runner, answer, program_of
 from keeper.core import GuardedRun, Keeper, Request, fence_of
+from keeper.errors import FAILED as FAILED_CALL
 from keeper.errors import USAGE, KeeperError
 from keeper.kinds import FAILED, PUT_BACK, UNDONE, Undo, Verdict
 from keeper.looker import reasons
@@ -30,13 +31,15 @@ def run(keeper: Keeper, request: Request) -> Dict[str, Any]:
         raise KeeperError(USAGE, "a guarded command says how it is undone: undo, or covered_by an item that is")
     fence = fence_of(request)
     with keeper.guarded(fence) as guarded:
-        item = _lost(guarded, request, program)
+        item = _lost(guarded, request, program, fence.token)
         reattached = item is not None
         if item is None:
             item = _begin(guarded, request, program, fence.token, undo_spec)
         seq = str(item.intent["number"])
     runner = Runner(guarded, fence.token, seq)
     ended = runner.wait(program.timeout)
+    if ended.rc is None:  # without DONE, since the engine may still act on what it asked for
+        raise KeeperError(FAILED_CALL, f"unit {runner.unit} ended without a result: it was stopped from outside")
     with keeper.guarded(fence) as guarded:  # the fence again: what a lost lease left is not ours to record
         made = item_engine.made_since(guarded, item)
         files = item_created.made(guarded)
@@ -50,12 +53,16 @@ def run(keeper: Keeper, request: Request) -> Dict[str, Any]:
     return {**answer(keeper, request, runner, ended), "reattached": reattached}
 
 
-def _lost(guarded: GuardedRun, request: Request, program: Program) -> Optional[_journal.Item]:
+def _lost(guarded: GuardedRun, request: Request, program: Program, token: int) -> Optional[_journal.Item]:
     """Return the item of the same call that has no DONE."""
     item = guarded.find(str(request.get("item")))
     if item is None or item.done is not None or item.kind not in ("command", "engine"):
         return None
-    return item if item.intent.get("argv") == program.argv else None
+    if item.intent.get("argv") != program.argv:
+        return None
+    # A unit that vanished without a result (power cut, stopped by hand) is not waited for, it is started anew.
+    runner = Runner(guarded, token, str(item.intent["number"]))
+    return item if runner.ended() or guarded.keeper.units.alive(runner.unit) else None
 
 
 def _begin(

@@ -42,7 +42,7 @@ def declare(keeper: Keeper, request: Request) -> Dict[str, Any]:
                 dir=parent,
                 name=name,
                 pattern=pattern,
-                parent=identity(directory.stat()),
+                parent=identity(run, directory.stat()),
                 ino=None if found is None else found.ino,
                 before=_matching(directory, pattern),
             )
@@ -94,7 +94,7 @@ def undo(ask: Undo) -> Verdict:
     try:
         with _fsio.opened(ask.run.keeper.store.files, ask.intent["dir"]) as directory:
             names = [name for name in sorted(_owned(ask)) if directory.stat(name) is not None]
-            why = moved(ask.intent["parent"], directory) if names else ""
+            why = moved(ask.run, ask.intent["parent"], directory) if names else ""
             for name in names:
                 found = directory.stat(name)
                 if found is not None and (found.kind != "file" or ask.intent["ino"] not in (None, found.ino)):

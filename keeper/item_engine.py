@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 BOUND = STOP_GRACE + 2.0  # seconds that a call to the engine may go on after its client died
 _RUNNING_WAIT = 30.0
+_STOPPING = 8  # containers that are stopped at the same time
 _EVENTS = ("create", "start", "restart", "stop", "die", "destroy", "kill")
 
 
@@ -154,26 +156,30 @@ def _undo(ask: Undo, world: World) -> Verdict:
 
     difference = differences()
     for attempt in range(ATTEMPTS):
-        if difference.lost_images:
-            return Verdict(FAILED, "; ".join(difference.reasons[:4]))
-        if difference.clean and clock.boottime() >= quiet_from:
+        if difference.lost_images or (difference.clean and clock.boottime() >= quiet_from):
             break
         if not difference.clean:
             acted = True
             notes = _bring_back(ask, engine, difference, attempt)
-        ended = clock.wall()
-        if clock.boottime() < quiet_from:
-            poll(clock, quiet_from, lambda: False)
-            if _events_since(engine, project, ended, clock.wall()):
-                notes.append("the engine still acted after the undo")
+        notes += _quiet(ask, engine, project, quiet_from)
         difference = differences()
-        if difference.stale and not difference.reasons and acted:
+        if acted and difference.stale and not difference.reasons:
             break  # `up` is content with a container whose configuration it rendered differently: the proof judges
     if difference.reasons:
         return Verdict(FAILED, "; ".join(difference.reasons[:4] + notes))
     if difference.lost_volumes:
         return Verdict(FAILED, f"the data of volumes is gone: {', '.join(difference.lost_volumes)}")
     return Verdict(PUT_BACK if acted else UNDONE)
+
+
+def _quiet(ask: Undo, engine: Engine, project: str, until: float) -> List[str]:
+    """Wait until the engine cannot act any more on calls whose clients were lost; say whether it did."""
+    clock = ask.run.keeper.clock
+    since = clock.wall()
+    if clock.boottime() >= until:
+        return []
+    poll(clock, until, lambda: False)
+    return ["the engine still acted after the undo"] if _events_since(engine, project, since, clock.wall()) else []
 
 
 def _bring_back(ask: Undo, engine: Engine, difference: Difference, attempt: int) -> List[str]:
@@ -184,11 +190,9 @@ def _bring_back(ask: Undo, engine: Engine, difference: Difference, attempt: int)
     for tag, image in difference.lost_tags.items():
         engine.tag(image, tag)
     # A container that `up` took for its own although it is the branch's has to go before the next try.
-    for container in [*difference.extra_containers, *(difference.wrong if attempt else [])]:
-        _remove(engine, container.id)
+    _remove_all(engine, [one.id for one in [*difference.extra_containers, *(difference.wrong if attempt else [])]])
     for network in difference.reshaped:
-        for container_id in engine.network(network.id).get("Containers") or {}:
-            _remove(engine, container_id)
+        _remove_all(engine, list(engine.network(network.id).get("Containers") or {}))
         with contextlib.suppress(EngineError):
             engine.remove_network(network.id)
     for network in difference.extra_networks:
@@ -202,6 +206,13 @@ def _bring_back(ask: Undo, engine: Engine, difference: Difference, attempt: int)
     _states(ask, engine)
     _leftovers(ask, engine)
     return notes
+
+
+def _remove_all(engine: Engine, containers: List[str]) -> None:
+    """Stop and remove containers, all at once: each may take its whole grace."""
+    if containers:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=_STOPPING) as pool:
+            list(pool.map(lambda container: _remove(engine, container), containers))
 
 
 def _remove(engine: Engine, container: str) -> None:
@@ -271,11 +282,8 @@ def _remove_image(engine: Engine, image: str) -> bool:
 def _events_since(engine: Engine, project: str, since: float, until: float) -> bool:
     filters = {"label": [f"{baseline.PROJECT}={project}"], "type": ["container"], "event": list(_EVENTS)}
     query = {"since": f"{since:.6f}", "until": f"{until:.6f}", "filters": json.dumps(filters)}
-    response = engine.request("GET", "/events", query, timeout=STOP_GRACE)
-    try:
+    with engine.request("GET", "/events", query, timeout=STOP_GRACE) as response:
         return bool(response.read().strip())
-    finally:
-        response.close()
 
 
 def clean(run: GuardedRun, item: _journal.Item) -> None:

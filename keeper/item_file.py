@@ -145,7 +145,7 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
         "file",
         (f"file:{path}",),
         path=path,
-        parent=identity(directory.stat()),
+        parent=identity(run, directory.stat()),
         canonical=canonical,
         staged=staged,
         first=None if earlier is None else earlier.seq,
@@ -204,7 +204,7 @@ def undo(ask: Undo) -> Verdict:
 
 def _undo(ask: Undo, directory: _fsio.Directory, name: str) -> Verdict:
     intent = ask.intent
-    why = moved(intent["parent"], directory)
+    why = moved(ask.run, intent["parent"], directory)
     if why:
         return Verdict(CONFLICT, why)
     current, _content = look(ask.run.fingerprints, directory, name, intent["canonical"])
@@ -278,7 +278,7 @@ def clean(run: GuardedRun, item: _journal.Item) -> None:
     parent, _name = _fsio.split(item.intent["path"])
     _base, name = _fsio.split(item.intent["path"])
     with contextlib.suppress(_fsio.FileError, FileNotFoundError), _fsio.opened(run.keeper.store.files, parent) as place:
-        if moved(item.intent["parent"], place):
+        if moved(run, item.intent["parent"], place):
             return
         for leftover in (item.intent["staged"], f".{name}.{run.tag}-new"):
             with contextlib.suppress(FileNotFoundError):

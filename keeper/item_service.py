@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping
 
 from keeper.core import Keeper, Request, fence_of, text
 from keeper.errors import UNFIT, USAGE, KeeperError
 from keeper.kinds import FAILED, PUT_BACK, UNDONE, Undo, Verdict
+
+if TYPE_CHECKING:
+    from keeper.units import Services
 
 _VERBS = {"started": "start", "stopped": "stop", "restarted": "restart", "reloaded": "reload"}
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,250}\Z")
@@ -35,8 +38,7 @@ def apply(keeper: Keeper, request: Request) -> Dict[str, Any]:
         if not verbs or request.get("dry"):
             return {"changed": bool(verbs), "before": dict(before), "after": dict(before)}
         item = guarded.intent(request, "service", (f"unit:{unit}",), unit=unit, before=dict(before), verbs=verbs)
-    for verb in verbs:
-        keeper.services.act(verb, unit)
+    _act(keeper.services, unit, verbs)
     with keeper.guarded(fence) as guarded:
         after = keeper.services.look(unit)
         guarded.done(item, after=dict(after))
@@ -53,6 +55,11 @@ def _verbs(now: Mapping[str, Any], state: Any, enabled: Any) -> List[str]:
     return verbs
 
 
+def _act(services: Services, unit: str, verbs: List[str]) -> None:
+    for verb in verbs:
+        services.act(verb, unit)
+
+
 def undo(ask: Undo) -> Verdict:
     """Make a service as active and as enabled as it was."""
     services = ask.run.keeper.services
@@ -67,10 +74,9 @@ def undo(ask: Undo) -> Verdict:
             verbs.append("start" if before["active"] in _ACTIVE else "stop")
         if not verbs:
             return Verdict(PUT_BACK if acted else UNDONE)
-        for verb in verbs:
-            try:
-                services.act(verb, unit)
-            except KeeperError as error:
-                return Verdict(FAILED, str(error))
+        try:
+            _act(services, unit, verbs)
+        except KeeperError as error:
+            return Verdict(FAILED, str(error))
         acted = True
     return Verdict(FAILED, f"{unit} was {before['active']}, {before['enabled']}; it does not stay so")

@@ -12,7 +12,7 @@ from keeper.core import GuardedRun, Keeper, Request, check_path, fence_of, text
 from keeper.errors import CONFLICT as REFUSED
 from keeper.errors import UNFIT, KeeperError
 from keeper.item_file import account
-from keeper.kinds import CONFLICT, FAILED, PUT_BACK, UNDONE, Undo, Verdict, identity, moved
+from keeper.kinds import CONFLICT, FAILED, PUT_BACK, UNDONE, Undo, Verdict, identity, moved, same_identity
 
 MARKER = ".benchkeeper.json"
 _DEPTH = 200  # levels of a tree that is removed; deeper ones are made to hurt
@@ -36,7 +36,7 @@ def make(keeper: Keeper, request: Request) -> Dict[str, Any]:
 def _make(run: GuardedRun, request: Request, directory: _fsio.Directory, name: str, path: str) -> Dict[str, Any]:
     found = directory.stat(name)
     earlier = next((one for one in run.dir.items() if one.kind == "tree" and one.open and one.intent["path"] == path), None)
-    if earlier is not None and earlier.done is not None and found is not None and found.ino == earlier.done["ino"]:
+    if earlier is not None and earlier.done is not None and found is not None and found.ino == earlier.done["made"]["ino"]:
         return {"changed": False, "already": True}
     if found is not None and earlier is None:
         raise KeeperError(REFUSED, f"{path} exists and is not ours; nothing was changed")
@@ -49,7 +49,7 @@ def _make(run: GuardedRun, request: Request, directory: _fsio.Directory, name: s
     }
     item = earlier
     if item is None:
-        item = run.intent(request, "tree", (f"tree:{path}",), path=path, parent=identity(directory.stat()), marker=marker)
+        item = run.intent(request, "tree", (f"tree:{path}",), path=path, parent=identity(run, directory.stat()), marker=marker)
     uid = account(request.get("owner"), "owner", os.geteuid())
     gid = account(request.get("group_owner"), "group_owner", os.getegid())
     if found is None:
@@ -65,7 +65,7 @@ def _make(run: GuardedRun, request: Request, directory: _fsio.Directory, name: s
         below.close()
     directory.own(name, int(str(request.get("mode") or "0755"), 8), uid, gid)
     directory.sync()
-    run.done(item, dev=made.dev if made else 0, ino=made.ino if made else 0)
+    run.done(item, made=identity(run, made))
     return {"changed": True, "already": False}
 
 
@@ -89,7 +89,7 @@ def _undo(ask: Undo, directory: _fsio.Directory, name: str) -> Verdict:
     if found is None:
         directory.sync()
         return Verdict(UNDONE)
-    why = moved(ask.intent["parent"], directory)
+    why = moved(ask.run, ask.intent["parent"], directory)
     if why:
         return Verdict(CONFLICT, why)
     if found.kind != "dir":
@@ -97,7 +97,8 @@ def _undo(ask: Undo, directory: _fsio.Directory, name: str) -> Verdict:
     below = directory.child(name)
     try:
         marker = _marker(below)
-        known = ask.item.done is not None and (found.dev, found.ino) == (ask.item.done["dev"], ask.item.done["ino"])
+        made = {**(ask.item.done or {}).get("made", {}), "uid": found.uid}  # its owner was given to it, and is not ours to judge
+        known = same_identity(made, identity(ask.run, found))
         if marker is not None and marker != ask.intent["marker"]:
             return Verdict(CONFLICT, f"{path} carries somebody else's marker; it is left alone")
         if not known and marker is None and below.names():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
     from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal
@@ -44,13 +44,21 @@ class Undo:
         return self.item.intent
 
 
-def identity(stat: Optional[_fsio.Stat]) -> Optional[Mapping[str, int]]:
+def identity(run: GuardedRun, stat: Optional[_fsio.Stat]) -> Dict[str, Any]:
     """Return what a directory is recognised by at undo."""
-    return None if stat is None else {"dev": stat.dev, "ino": stat.ino, "uid": stat.uid}
+    boot = run.keeper.clock.boot()
+    found = {"dev": stat.dev, "ino": stat.ino, "uid": stat.uid} if stat is not None else {}
+    return {**found, "boot": f"{boot.boot_id}:{boot.init_start}"}
 
 
-def moved(recorded: Any, directory: _fsio.Directory) -> str:
+def same_identity(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two identities are those of one directory. Device numbers may change with a boot, the others do not."""
+    keys = ["ino", "uid"] + (["dev"] if recorded.get("boot") == now.get("boot") else [])
+    return "ino" in now and all(recorded.get(key) == now.get(key) for key in keys)
+
+
+def moved(run: GuardedRun, recorded: Mapping[str, Any], directory: _fsio.Directory) -> str:
     """Return why a directory is not the one that was recorded, or nothing."""
-    if recorded != identity(directory.stat()):
+    if not same_identity(recorded, identity(run, directory.stat())):
         return f"{directory.path} is not the directory it was (another inode or owner); it is not followed"
     return ""

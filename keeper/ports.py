@@ -196,10 +196,10 @@ class RealExecutor:
 def alive_with(environment: bytes) -> List[int]:
     """Return the processes that carry an environment entry (``KEY=value``), ours excepted."""
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if environment in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                found.append(int(entry))
+            if environment in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
     return found

@@ -73,7 +73,7 @@ def environment(spec: Dict[str, Any], account: pwd.struct_passwd) -> Dict[str, s
     }
 
 
-def _become(account: pwd.struct_passwd) -> None:
+def _become(account: pwd.struct_passwd, cwd: str) -> None:
     """Become the user, in the child, just before the program starts."""
     os.setsid()
     if os.geteuid() == 0:
@@ -81,6 +81,7 @@ def _become(account: pwd.struct_passwd) -> None:
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
     os.umask(0o022)
+    os.chdir(cwd)
 
 
 def _start(spec: Dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -92,7 +93,7 @@ def _start(spec: Dict[str, Any]) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         cwd=None,
         env=environment(spec, account),
-        preexec_fn=lambda: (_become(account), os.chdir(spec["cwd"])),  # noqa: PLW1509 - no threads in this program
+        preexec_fn=lambda: _become(account, spec["cwd"]),  # noqa: PLW1509 - no threads in this program
         close_fds=True,
     )
 
@@ -124,15 +125,15 @@ def _pump(process: subprocess.Popen[bytes], spec: Dict[str, Any], outputs: List[
             elif killed_at and now - killed_at > _GRACE:
                 _signal(process, signal.SIGKILL)
             for key, _events in selector.select(0.1):
-                stream: Any = key.fileobj
+                pipe: Any = key.fileobj
                 if key.data is None:
-                    pending = _feed(selector, stream, pending)
+                    pending = _feed(selector, pipe, pending)
                     continue
-                chunk = os.read(stream.fileno(), _CHUNK)
+                chunk = os.read(pipe.fileno(), _CHUNK)
                 if chunk:
                     key.data.take(chunk)
                 else:
-                    selector.unregister(stream)
+                    selector.unregister(pipe)
     return bool(killed_at)
 
 

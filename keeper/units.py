@@ -151,13 +151,13 @@ class SessionUnits:
 
     def _of(self, resource: str) -> Dict[int, str]:
         found: Dict[int, str] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    for line in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    for line in (entry / "environ").read_bytes().split(b"\0"):
                         key, _, value = line.decode("utf-8", "replace").partition("=")
                         if key == MARK and is_unit_of(resource, value):
-                            found[int(entry)] = value
+                            found[int(entry.name)] = value
         found.pop(os.getpid(), None)
         return found
 

@@ -113,23 +113,27 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
     names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
     found: Dict[str, Any] = {}
     for name in names:
-        try:
-            nothing = _judge(keeper, name, request)
-            if nothing is not None:
-                restore.clean(keeper, name)
-                found[name] = nothing
-            else:
-                found[name] = acquire.recover_now(keeper, name)
-        except KeeperError as error:
-            if len(names) == 1:
-                raise
-            found[name] = {"restored": False, "proven": False, "nothing_to_do": False, **error.document()}
+        found[name] = _recover_one(keeper, name, request, alone=len(names) == 1)
     return {
         "restored": all(one["restored"] for one in found.values()),
         "proven": all(one["proven"] for one in found.values()),
         "nothing_to_do": all(one.get("nothing_to_do") for one in found.values()),
         "resources": found,
     }
+
+
+def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) -> Dict[str, Any]:
+    """Recover one resource; where there are several, a refusal is an answer and does not keep the others from theirs."""
+    try:
+        nothing = _judge(keeper, name, request)
+        if nothing is None:
+            return acquire.recover_now(keeper, name)
+        restore.clean(keeper, name)
+    except KeeperError as error:
+        if alone:
+            raise
+        return {"restored": False, "proven": False, "nothing_to_do": False, **error.document()}
+    return nothing
 
 
 def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -196,9 +200,10 @@ def _brief(item: _journal.Item) -> Dict[str, Any]:
         "kind": item.kind,
         "what": what,
         "state": state,
+        "covered_by": intent.get("covered_by"),
         "why": str((item.conflict or {}).get("why", "")) if item.open else "",
         "at": intent.get("at"),
-        "original": intent.get("staged") if item.kind == "file" and item.open else None,
+        "original": intent.get("staged") if item.kind == "file" and item.open and intent["before"]["exists"] else None,
     }
 
 
@@ -267,16 +272,20 @@ VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
 }
 
 
+def _answer(keeper: Keeper, verb: str, request: Any) -> Dict[str, Any]:
+    if verb not in VERBS:
+        raise KeeperError(USAGE, f"unknown verb {verb!r}; there are {', '.join(VERBS)}")
+    if not isinstance(request, Mapping):
+        raise KeeperError(USAGE, "a request is a JSON object")
+    if verb not in _LOOKING:
+        keeper.store.make()
+    return VERBS[verb](keeper, request)
+
+
 def call(keeper: Keeper, verb: str, request: Any) -> tuple[int, Dict[str, Any]]:
     """Run one verb; return exit code and answer. Never raises for what a caller or the machine did wrong."""
     try:
-        if verb not in VERBS:
-            raise KeeperError(USAGE, f"unknown verb {verb!r}; there are {', '.join(VERBS)}")
-        if not isinstance(request, Mapping):
-            raise KeeperError(USAGE, "a request is a JSON object")
-        if verb not in _LOOKING:
-            keeper.store.make()
-        answer = VERBS[verb](keeper, request)
+        answer = _answer(keeper, verb, request)
     except KeeperError as error:
         return error.exit_code, error.document()
     except (OSError, _fsio.FileError, EngineError, LeaseError, _journal.JournalError) as error:

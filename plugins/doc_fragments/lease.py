@@ -24,7 +24,8 @@ options:
     ITEM = r"""
 options:
   item:
-    description: What the run calls this change, in its journal and for a person who has to settle it. Letters, digits, C(.), C(_), C(-).
+    description: What the run calls this change, in its journal and for a person who has to settle it. Letters, digits, C(.),
+      C(_), C(-).
     type: str
     required: true
   group:

@@ -115,12 +115,10 @@ def _walk(document: Any, path: Path, *, create: bool) -> Any:
 
 def _set(document: Any, path: Path, value: Any) -> None:
     node, last = _walk(document, path, create=True)
-    if (isinstance(last, str) and isinstance(node, dict)) or (
-        isinstance(last, int) and isinstance(node, list) and -len(node) <= last < len(node)
-    ):
-        node[last] = copy.deepcopy(value)
-    else:
+    fits = isinstance(node, dict) if isinstance(last, str) else isinstance(node, list) and -len(node) <= last < len(node)
+    if not fits:
         raise UnfitError(f"{path!r} does not fit the document")
+    node[last] = copy.deepcopy(value)
 
 
 def _unset(document: Any, path: Path) -> None:

@@ -13,12 +13,13 @@ import errno
 import os
 import stat as stat_module
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Mapping, Optional, Protocol
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Tuple
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 FALLOC_FL_KEEP_SIZE = 1  # linux/falloc.h
 _CHUNK = 1024 * 1024
+_LINK_HOPS = 8
 
 
 class FileError(Exception):
@@ -27,6 +28,14 @@ class FileError(Exception):
 
 class UnsafePathError(FileError):
     """A component of a path is a symbolic link or no directory."""
+
+
+class _TrustedLinkError(Exception):
+    """A link on the way that only root can have made; ``target`` is the whole path with it resolved."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
 
 
 class TooLargeError(FileError):
@@ -117,7 +126,7 @@ class Files(Protocol):
         """Open the directory at an absolute path. Raises UnsafePathError, FileNotFoundError."""
 
 
-def split(path: str) -> tuple[str, str]:
+def split(path: str) -> Tuple[str, str]:
     """Return directory and last component of an absolute, normalised path.
 
     Raises:
@@ -193,7 +202,7 @@ class RealDirectory:
 
     def names(self) -> List[str]:
         """Return the entries, see Directory."""
-        return sorted(os.listdir(self.descriptor))
+        return sorted(os.listdir(self.descriptor))  # noqa: PTH208 - a descriptor has no Path
 
     def child(self, name: str) -> RealDirectory:
         """Open a directory, see Directory."""
@@ -322,20 +331,52 @@ class RealFiles:
     """The files of this machine."""
 
     def open(self, path: str) -> RealDirectory:
-        """Open a directory by walking to it, see Files."""
+        """Open a directory by walking to it, see Files.
+
+        A link is followed only where nobody but root could have made it: it is root's, in a directory of root's that nobody
+        else may write to. So ``/srv`` may be a link to a larger disk, and a branch can lead us nowhere.
+        """
+        for _hop in range(_LINK_HOPS):
+            directory, path = self._try(path)
+            if directory is not None:
+                return directory
+        raise UnsafePathError(f"{path}: too many symbolic links")
+
+    def _try(self, path: str) -> Tuple[Optional[RealDirectory], str]:
+        """Return the directory, or None and the path to try next."""
+        try:
+            return self._walk(path), path
+        except _TrustedLinkError as link:
+            return None, link.target
+
+    def _walk(self, path: str) -> RealDirectory:
         directory = RealDirectory(os.open("/", DIRECTORY_FLAGS), "/")
         if path == "/":
             return directory
         parent, name = split(path)
-        for part in [*parent.strip("/").split("/"), name]:
-            if not part:
-                continue
+        parts = [part for part in parent.split("/") if part] + [name]
+        for position, part in enumerate(parts):
             try:
                 below = directory.child(part)
+            except UnsafePathError:
+                target = _trusted_target(directory, part)
+                if target is None:
+                    raise
+                raise _TrustedLinkError("/".join([target.rstrip("/"), *parts[position + 1 :]])) from None
             finally:
                 directory.close()
             directory = below
         return directory
+
+
+def _trusted_target(directory: RealDirectory, name: str) -> Optional[str]:
+    """Return where a link points that nobody but root can have made, None for any other."""
+    link = directory.stat(name)
+    place = os.fstat(directory.descriptor)
+    if link is None or link.kind != "link" or link.uid != 0 or place.st_uid != 0 or place.st_mode & 0o022:
+        return None
+    target = os.readlink(name, dir_fd=directory.descriptor)
+    return os.path.normpath(f"{directory.path.rstrip('/')}/{target}" if not target.startswith("/") else target)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -345,7 +386,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _xattrs(descriptor: int) -> Mapping[str, bytes]:
-    found: dict[str, Any] = {}
+    found: Dict[str, Any] = {}
     try:
         for key in os.listxattr(descriptor):
             found[key] = os.getxattr(descriptor, key)

@@ -195,6 +195,16 @@ def _from_document(document: Any) -> Lease:
     return Lease(**document)
 
 
+def _try_slot(raw: bytes) -> Tuple[Optional[Lease], str]:
+    """Return (lease, "") or (None, why it is damaged). Raises UnknownFormatError."""
+    try:
+        return _decode_slot(raw), ""
+    except UnknownFormatError:
+        raise
+    except (LeaseError, TypeError, KeyError, ValueError) as error:
+        return None, str(error)
+
+
 def decode_file(raw: bytes) -> Lease:
     """Return the newest valid lease of a file.
 
@@ -207,15 +217,11 @@ def decode_file(raw: bytes) -> Lease:
     found: List[Lease] = []
     damage: List[str] = []
     for start in (0, SLOT_SIZE):
-        try:
-            lease = _decode_slot(raw[start : start + SLOT_SIZE])
-        except UnknownFormatError:
-            raise
-        except (LeaseError, TypeError, KeyError, ValueError) as error:
-            damage.append(f"slot {start // SLOT_SIZE}: {error}")
-        else:
-            if lease is not None and slot_offset(lease.serial) == start:
-                found.append(lease)
+        lease, why = _try_slot(raw[start : start + SLOT_SIZE])
+        if why:
+            damage.append(f"slot {start // SLOT_SIZE}: {why}")
+        elif lease is not None and slot_offset(lease.serial) == start:
+            found.append(lease)
     if not found:
         raise LeaseError("; ".join(damage) or "no lease was ever written")
     return max(found, key=lambda one: one.serial)

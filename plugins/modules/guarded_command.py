@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: guarded_command
 short_description: Run a command in a unit of its own, with its undo journaled before
 description:
-  - Runs a program as a user, in a unit of its own, with a small fixed environment. If the connection is lost it runs on, and the same call finds it again.
+  - Runs a program as a user, in a unit of its own, with a small fixed environment. If the connection is lost it runs on, and
+    the same call finds it again.
   - The way back is journaled durably before it starts, and the restore stops what still runs before it undoes anything.
   - The module succeeds whatever the exit code is; RV(rc) tells it. Output is redacted on the host; only its end travels.
 version_added: 0.1.0
@@ -29,8 +30,10 @@ options:
   timeout: {description: 'Seconds after which it is ended (TERM, 10 s later KILL; exit code 124).', type: float, default: 600}
   undo:
     description:
-      - 'A counter-command C({argv, cwd, user, env, timeout, verify, probes}): run only while the predicates of C(verify) do not hold on the C(probes), and verified again.'
-      - 'Or C({kind: engine, project, live_dir, argv, env, user, timeout}): the compose project comes back with its image ids and tags, by running C(argv) in C(live_dir); containers,
+      - 'A counter-command C({argv, cwd, user, env, timeout, verify, probes}): run only while the predicates of C(verify) do
+        not hold on the C(probes), and verified again.'
+      - 'Or C({kind: engine, project, live_dir, argv, env, user, timeout}): the compose project comes back with its image ids
+        and tags, by running C(argv) in C(live_dir); containers,
         networks, volumes, images and tags that came with the run are removed.'
     type: dict
   covered_by: {description: Another item of the run whose undo undoes this command., type: str}

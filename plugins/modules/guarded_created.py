@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: guarded_created
 short_description: Own a file that a command of the run creates
 description:
-  - Tells the keeper which file a later command will create, by its path or by a pattern of names in a directory; the undo removes it.
+  - Tells the keeper which file a later command will create, by its path or by a pattern of names in a directory; the undo
+    removes it.
   - Of a pattern only what is new while a guarded command of the run was running is ever removed.
 version_added: 0.1.0
 author: Benchkeeper maintainers

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: guarded_engine
 short_description: Stop, start, kill, pause or remove containers, and give them their state back
 description:
-  - Makes calls to the container engine, one after the other. How long the engine may still be at it after we died is journaled with each.
+  - Makes calls to the container engine, one after the other. How long the engine may still be at it after we died is journaled
+    with each.
   - The undo gives each container the state it had, unless another item covers it.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -44,7 +45,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-calls: {description: What was done., returned: success, type: list, elements: dict, sample: [{action: stop, container: monerod, before: {id: 3f0c, state: running}}]}
+calls: {description: What was done., returned: success, type: list, elements: dict, sample: [{action: stop, container: monerod,
+  before: {id: 3f0c, state: running}}]}
 """
 
 from ansible.module_utils.basic import AnsibleModule

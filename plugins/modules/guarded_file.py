@@ -8,8 +8,10 @@ DOCUMENTATION = r"""
 module: guarded_file
 short_description: Change a file so that its original comes back whatever happens
 description:
-  - Stages the original beside the file, durably and with mode, owner, times and attributes, journals the change, then replaces the file as a whole.
-  - The undo puts the original back by one rename. If somebody else changed the file meanwhile, both versions are kept and the host stays in quarantine.
+  - Stages the original beside the file, durably and with mode, owner, times and attributes, journals the change, then replaces
+    the file as a whole.
+  - The undo puts the original back by one rename. If somebody else changed the file meanwhile, both versions are kept and the
+    host stays in quarantine.
   - Edits travel, contents do not; a secret in the file never leaves the host. Symbolic links are not followed.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -25,8 +27,10 @@ options:
   edit:
     description:
       - Either C(json), a list of operations, or C(dotenv), a map of keys and values to set.
-      - 'Operations: C({op: set, path, value}), C({op: unset, path}), C({op: first_in_list, list, match, url_host, copy_first, set, tag}). The last brings the
-        elements that match (all keys equal, or the host of their C(url)) to the front, or a copy of the first element there, and sets the keys of C(set) and C(tag)
+      - 'Operations: C({op: set, path, value}), C({op: unset, path}), C({op: first_in_list, list, match, url_host, copy_first,
+        set, tag}). The last brings the
+        elements that match (all keys equal, or the host of their C(url)) to the front, or a copy of the first element there,
+          and sets the keys of C(set) and C(tag)
         in the first one.'
       - A file that is no strict JSON (half-written, with a byte order mark) is refused, nothing is written.
     type: dict
@@ -34,7 +38,8 @@ options:
   remove: {description: The file is to be gone., type: bool, default: false}
   canonical:
     description: >-
-      Keys of a JSON file that the run owns (dotted paths). What a program changes in the others by itself does not count as somebody else's change.
+      Keys of a JSON file that the run owns (dotted paths). What a program changes in the others by itself does not count as
+      somebody else's change.
     type: list
     elements: str
     default: []
@@ -53,7 +58,8 @@ EXAMPLES = r"""
     path: /opt/rigforge/data/worker/xmrig/build/config.json
     edit:
       json:
-        - {op: first_in_list, list: pools, match: {rig-id: bench}, url_host: bench-0, set: {url: "bench-0:3333"}, tag: {rig-id: bench}}
+        - {op: first_in_list, list: pools, match: {rig-id: bench}, url_host: bench-0, set: {url: "bench-0:3333"}, tag: {rig-id:
+          bench}}
     canonical: [pools]
   become: true
 """
@@ -65,7 +71,8 @@ fp_before:
   returned: success
   type: dict
   sample: {exists: true, fp: 5f0c, canonical_fp: 09ab, mode: "0600", uid: 1000, gid: 1000, size: 2471}
-fp_after: {description: The same of the file after the change., returned: success, type: dict, sample: {exists: true, fp: 77d1, mode: "0600", uid: 1000, gid: 1000, size: 2590}}
+fp_after: {description: The same of the file after the change., returned: success, type: dict, sample: {exists: true, fp: 77d1,
+  mode: "0600", uid: 1000, gid: 1000, size: 2590}}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: guarded_service
 short_description: Change a service so that it becomes again what it was
 description:
-  - Starts, stops, restarts, reloads, enables or disables a unit of systemd. Whether it was active and enabled is journaled before.
+  - Starts, stops, restarts, reloads, enables or disables a unit of systemd. Whether it was active and enabled is journaled
+    before.
 version_added: 0.1.0
 author: Benchkeeper maintainers
 attributes:

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: guarded_tree
 short_description: Create a directory that is removed again with everything in it
 description:
-  - Creates a directory with a marker file. The undo removes it, recognised by its inode or its marker; it follows no link and enters no mount.
+  - Creates a directory with a marker file. The undo removes it, recognised by its inode or its marker; it follows no link and
+    enters no mount.
   - A directory that exists already and is not of this run is refused.
 version_added: 0.1.0
 author: Benchkeeper maintainers

@@ -8,8 +8,10 @@ DOCUMENTATION = r"""
 module: host_proof
 short_description: Take the look that a host is later proven with, or prove it
 description:
-  - With O(state=before) the keeper looks at the host before anything is changed, and keeps the look there with the rules of the proof.
-  - With O(state=proven) a restored host is compared with that look and with live predicates until everything holds or the deadline of the rules
+  - With O(state=before) the keeper looks at the host before anything is changed, and keeps the look there with the rules of
+    the proof.
+  - With O(state=proven) a restored host is compared with that look and with live predicates until everything holds or the
+    deadline of the rules
     passes. A proven host is free again; one that is not stays in quarantine, and the module fails.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -36,7 +38,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-snapshot: {description: The look from before., returned: when state is before, type: dict, sample: {schema: 1, host: miner-0, invariant: {}, observed: {}, errors: {}}}
+snapshot: {description: The look from before., returned: when state is before, type: dict, sample: {schema: 1, host: miner-0,
+  invariant: {}, observed: {}, errors: {}}}
 proven: {description: Whether everything is as before., returned: when state is proven, type: bool, sample: true}
 failures: {description: What is not., returned: when state is proven, type: list, elements: dict, sample: []}
 """

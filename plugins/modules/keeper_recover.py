@@ -8,9 +8,11 @@ DOCUMENTATION = r"""
 module: keeper_recover
 short_description: Put a host back, prove it, and free it
 description:
-  - Undoes everything that the journal of the host says, newest first, then compares the host with the look from before and with live predicates, then frees it.
+  - Undoes everything that the journal of the host says, newest first, then compares the host with the look from before and
+    with live predicates, then frees it.
   - Doing it twice does nothing the second time. While a restore runs already, this waits for it and tells how it ended.
-  - A lease that somebody holds is ended with the run's nonce, when its holder lived on this controller and is dead, when it ran out, or by O(force) with its O(run_id).
+  - A lease that somebody holds is ended with the run's nonce, when its holder lived on this controller and is dead, when it
+    ran out, or by O(force) with its O(run_id).
     The controller side of this module finds nonce and holder by itself, in O(states_file) or the user's state directory.
   - A host that is not restored and proven fails the module.
 version_added: 0.1.0
@@ -25,7 +27,8 @@ options:
   nonce: {description: The run's nonce., type: str, default: ""}
   force: {description: Although its holder may be alive., type: bool, default: false}
   states_file:
-    description: File or directory on the controller with state files of runs (C({run_id, nonce, ...})); the user's state directory when empty.
+    description: File or directory on the controller with state files of runs (C({run_id, nonce, ...})); the user's state
+      directory when empty.
     type: str
     default: ""
   gone: {description: 'A holder that is known to be dead; found out by the controller side of this module.', type: dict}
@@ -44,7 +47,8 @@ proven: {description: The host was compared and is as before., returned: always,
 nothing_to_do: {description: It was free already., returned: always, type: bool, sample: false}
 state: {description: State of the lease., returned: success, type: str, sample: free}
 seconds: {description: How long restore and proof took., returned: success, type: float, sample: 12.3}
-items: {description: What became of each change., returned: success, type: list, elements: dict, sample: [{item: miner-config, kind: file, verdict: PUT_BACK, why: "", seconds: 0.01}]}
+items: {description: What became of each change., returned: success, type: list, elements: dict, sample: [{item: miner-config,
+  kind: file, verdict: PUT_BACK, why: "", seconds: 0.01}]}
 failures: {description: What is not proven., returned: success, type: list, elements: dict, sample: []}
 after: {description: The look at the end., returned: when proven or not, type: dict, sample: {schema: 1}}
 journal: {description: The journal without secrets., returned: when there is one, type: list, elements: dict, sample: []}

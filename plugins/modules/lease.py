@@ -9,7 +9,8 @@ module: lease
 short_description: Take, renew or give back the exclusive right to a host
 description:
   - What an earlier run left on the host is restored and proven before the lease is given.
-  - A lease that somebody holds is refused, naming who, since when and until when. A holder that lived on this controller and is dead is seen at once.
+  - A lease that somebody holds is refused, naming who, since when and until when. A holder that lived on this controller and
+    is dead is seen at once.
   - A lease under which something was changed is not released here but by M(benchkeeper.core.keeper_recover).
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -47,10 +48,12 @@ RETURN = r"""
 resource: {description: What is leased., returned: success, type: str, sample: miner-0}
 run_id: {description: The run., returned: success, type: str, sample: 20260101T000000Z-abcdef}
 token: {description: Half of the fence., returned: when acquired or renewed, type: int, sample: 7}
-deadline: {description: When it ends unless it is renewed., returned: when acquired or renewed, type: str, sample: "2026-01-01T01:00:00+00:00"}
+deadline: {description: When it ends unless it is renewed., returned: when acquired or renewed, type: str, sample:
+  "2026-01-01T01:00:00+00:00"}
 arming: {description: What restores without the controller., returned: when acquired or renewed, type: str, sample: not armed}
 recovered: {description: What had to be put back first., returned: when acquired, type: dict, sample: null}
-busy: {description: Who holds it., returned: when refused, type: dict, sample: {resource: miner-0, state: held, run_id: 20260101T000000Z-abcdef}}
+busy: {description: Who holds it., returned: when refused, type: dict, sample: {resource: miner-0, state: held, run_id:
+  20260101T000000Z-abcdef}}
 """
 
 from ansible.module_utils.basic import AnsibleModule
