@@ -64,9 +64,11 @@ def _before(path: str) -> Optional[Dict[str, Any]]:
         raise LookingError(f"{path}: not JSON") from error
     if not isinstance(stored, dict):
         raise LookingError(f"{path}: not a snapshot")
-    # The keeper keeps the snapshot together with what to prove by it.
-    inner = stored.get("before", stored.get("snapshot", stored))
-    return inner if isinstance(inner, dict) else None
+    # The keeper keeps the snapshot together with the probes and what to prove by it.
+    snapshot = stored.get("snapshot")
+    if not isinstance(snapshot, dict):
+        raise LookingError(f"{path}: not a snapshot")
+    return snapshot
 
 
 def given_context(params: Mapping[str, Any]) -> Dict[str, Any]:

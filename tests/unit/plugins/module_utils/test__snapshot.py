@@ -101,11 +101,12 @@ def test_a_lease_gives_key_and_snapshot_from_before(tmp_path: Path) -> None:
         look_context(lease, str(tmp_path))
     (directory / "key").write_bytes(b"k" * 32)
     assert look_context(lease, str(tmp_path)) == {"run_id": "run-1", "host": "bench-0", "key": b"k" * 32, "before": None}
-    (directory / "before.json").write_text('{"host": "bench-0", "observed": {}}', "utf-8")
+    (directory / "before.json").write_text('{"probes": {}, "snapshot": {"host": "bench-0", "observed": {}}}', "utf-8")
     assert look_context(lease, str(tmp_path))["before"] == {"host": "bench-0", "observed": {}}
-    (directory / "before.json").write_text("{", "utf-8")
-    with pytest.raises(LookingError, match="not JSON"):
-        look_context(lease, str(tmp_path))
+    for text, reason in (("{", "not JSON"), ("[]", "not a snapshot"), ("{}", "not a snapshot")):
+        (directory / "before.json").write_text(text, "utf-8")
+        with pytest.raises(LookingError, match=reason):
+            look_context(lease, str(tmp_path))
     for wrong in ({}, {"resource": "..", "run_id": "run-1"}, {"resource": "a/b", "run_id": "run-1"}):
         with pytest.raises(LookingError, match="names its run"):
             look_context(wrong, str(tmp_path))
