@@ -206,7 +206,12 @@ def build(
     deployed = {**base, "dir": checkout}
     bench = _host("bench", asked["bench"], _need(hosts, "bench"), at_rest)
     branch = _host("bench", asked["bench"], _need(hosts, "bench"), deployed)
-    bench["deployed"], bench["deployed_look"] = branch["probes"], branch["look"]
+    project = _need(profile, "project")
+    bound = {
+        name: {"kind": "container_file", "project": project, "service": one["service"], "path": one["path"]}
+        for name, one in profile.get("binding", {}).items()
+    }
+    bench["deployed"], bench["deployed_look"] = {**branch["probes"], **bound}, {**branch["look"], **bound}
     miners = [_host("miner", name, _need(hosts, "miner"), at_rest) for name in asked["miners"]]
     steps = plan(asked, exercise, base)
     driver = fill(_need(profile, "driver"), at_rest)
@@ -217,7 +222,7 @@ def build(
         "schema": 1,
         **asked,
         "title": profile.get("title", asked["stack"]),
-        "project": _need(profile, "project"),
+        "project": project,
         "owner": _need(profile, "paths.owner"),
         "live": live,
         "live_label": _need(profile, "live_label"),
@@ -225,7 +230,7 @@ def build(
         "driver": driver,
         "bring_back": {
             "kind": "engine",
-            "project": _need(profile, "project"),
+            "project": project,
             "live_dir": live,
             "argv": [driver["program"], *driver["verbs"]["up"]],
             "env": driver.get("env", {}),

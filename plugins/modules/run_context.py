@@ -101,6 +101,17 @@ def resolve(repo: str, branch: str) -> str:
     return commit
 
 
+def blobs(repo: str, commit: str, binding: dict[str, Any]) -> dict[str, str]:
+    """Return the git blob id at the commit for each bound file; a file that the branch no longer has binds nothing."""
+    found = {}
+    for name, one in binding.items():
+        argv = ["git", "-C", repo, "rev-parse", "--verify", "--quiet", f"{commit}:{one['file']}"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode == 0:
+            found[name] = done.stdout.strip()
+    return found
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return a stack's data file.
 
@@ -195,6 +206,10 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
         {"live": params["live"], "pool_host": params["pool_host"]},
     )
     results = Path(params["results_dir"]).resolve() / run_id
+    if (folder / "posture.yml").is_file():
+        run["posture"] = read_yaml(folder / "posture.yml")
+    # A bench that fetches its own origin is bound by the commit that its images name alone.
+    run["binding_blobs"] = blobs(params["repo"], commit, run["binding"]) if params["repo"] and not params["origin"] else {}
     run["stack_dir"] = str(folder)
     run["results"] = str(results)
     run["work"] = str(results / "work")
