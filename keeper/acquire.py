@@ -157,12 +157,14 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             return {**_answer(keeper.renew(lease)), "already": True}
         if lease.state != _lease.FREE:
             raise busy(lease, lease.reason)
+        restore.forget_untouched(keeper, resource)
         run = keeper.store.run(run_id, resource)
         if run_id in [one.run_id for one in keeper.store.runs(resource)]:
-            if run.names() and not restore.untouched(run):
-                raise KeeperError(CONFLICT, f"run {run_id} had {resource} before; a run id is used once")
-            run.remove(*run.names())
+            raise KeeperError(CONFLICT, f"run {run_id} had {resource} before; a run id is used once")
         try:
+            if not keeper.store.known(resource):
+                # From here on a run without a lease file means that the lease was lost.
+                lease = keeper.store.save(lease.next())
             token = keeper.store.bump(resource, lease.token)
             keeper.store.make("runs", run_id, resource)
             run.write(KEY, new_key())

@@ -172,22 +172,30 @@ class GuardedRun:
         if covered is not None and self.find(covered) is None:
             raise KeeperError(USAGE, f"item {name!r} says it is covered by {covered!r}, which is not journaled")
         self.check_guards(guards)
+        record = self.note(
+            _journal.INTENT,
+            item=name,
+            group=_name("group", request.get("group") or "default"),
+            kind=kind,
+            guards=list(guards),
+            covered_by=covered,
+            at=self.keeper.clock.wall(),
+            boottime=self.keeper.clock.boottime(),
+            **fields,
+        )
+        return next(one for one in self.dir.items() if one.seq == record["seq"])
+
+    def note(self, record_type: str, **fields: Any) -> _journal.Record:
+        """Journal something before it happens, while there is still space for what its undo has to write.
+
+        Raises:
+            KeeperError: unfit, when there is none.
+        """
         try:
             self.dir.reserve()
-            record = self.dir.append(
-                _journal.INTENT,
-                item=name,
-                group=_name("group", request.get("group") or "default"),
-                kind=kind,
-                guards=list(guards),
-                covered_by=covered,
-                at=self.keeper.clock.wall(),
-                boottime=self.keeper.clock.boottime(),
-                **fields,
-            )
+            return self.dir.append(record_type, **fields)
         except OSError as error:
             raise KeeperError(UNFIT, f"nothing was changed, the journal has no space: {error.strerror}") from error
-        return next(one for one in self.dir.items() if one.seq == record["seq"])
 
     def done(self, item: _journal.Item, **fields: Any) -> None:
         """Journal that a change was made."""

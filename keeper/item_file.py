@@ -136,10 +136,13 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
     earlier = first_of(run, path)
     if earlier is not None and not _known(run, path, before):
         raise KeeperError(REFUSED, f"{path} was changed by somebody else since item {earlier.name!r}; it is left alone")
-    staged = earlier.intent["staged"] if earlier is not None else f".{name}.{run.tag}-{_next(run)}"
+    staged = earlier.intent["staged"] if earlier is not None else f".{name}.{run.tag}-{len(run.dir.journal().records) + 1}"
     tree = run.covering_tree(path)
-    if earlier is None and current is not None and tree is None:
-        _stage(directory, staged, current)
+    if earlier is None and tree is None:
+        # Said before it is done, so that a hidden copy is found again even if its INTENT never came.
+        run.note(_journal.STAGE, path=path, staged=staged, parent=identity(run, directory.stat()))
+        if current is not None:
+            _stage(directory, staged, current)
     item = run.intent(
         {**request, "covered_by": tree.name} if tree is not None else request,
         "file",
@@ -161,14 +164,8 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
     return {**answer, "already": False}
 
 
-def _next(run: GuardedRun) -> int:
-    return len(run.dir.journal().records) + 1
-
-
 def _stage(directory: _fsio.Directory, staged: str, content: _fsio.Content) -> None:
     """Keep the original as a complete hidden file on its own filesystem, durably."""
-    with contextlib.suppress(FileNotFoundError):
-        directory.unlink(staged)  # of a client that was lost before its INTENT
     directory.create(staged, content)
     directory.sync(staged)
     directory.sync()
@@ -273,14 +270,13 @@ def settle(ask: Undo, keep: str) -> Verdict:
         return put_back(ask, directory, name)
 
 
-def clean(run: GuardedRun, item: _journal.Item) -> None:
-    """Remove what was staged for an item, after the proof."""
-    parent, _name = _fsio.split(item.intent["path"])
-    _base, name = _fsio.split(item.intent["path"])
+def clean(run: GuardedRun, record: _journal.Record) -> None:
+    """Remove what a STAGE record says was put beside a file, after the proof."""
+    parent, name = _fsio.split(record["path"])
     with contextlib.suppress(_fsio.FileError, FileNotFoundError), _fsio.opened(run.keeper.store.files, parent) as place:
-        if moved(run, item.intent["parent"], place):
+        if moved(run, record["parent"], place):
             return
-        for leftover in (item.intent["staged"], f".{name}.{run.tag}-new"):
+        for leftover in (record["staged"], f".{name}.{run.tag}-new"):
             with contextlib.suppress(FileNotFoundError):
                 place.unlink(leftover)
         place.sync()

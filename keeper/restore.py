@@ -13,7 +13,7 @@ from keeper import item_calls, item_command, item_created, item_engine, item_fil
 from keeper.core import GuardedRun, Keeper, public
 from keeper.errors import UNPROVEN, USAGE, KeeperError
 from keeper.kinds import CONFLICT, COVERED, FAILED, UNDONE, Undo, Verdict
-from keeper.store import CLOSED, KEY, RunDir
+from keeper.store import CLOSED, JOURNAL, KEY, RunDir
 
 ATTACH_WAIT = 1800.0  # seconds that a second restore waits for the first
 PROOF_DEADLINE = 120.0
@@ -90,9 +90,9 @@ def adopt(keeper: Keeper, resource: str) -> Lease:
 def untouched(run: RunDir) -> bool:
     """Whether a run never got to change anything: it died between making its directory and taking the lease."""
     try:
-        return not run.items()
+        return len(run.journal().records) == 1
     except _journal.JournalError:
-        return run.read("journal.jsonl") in (None, b"")
+        return b"\n" not in (run.read(JOURNAL) or b"")  # not even its first record was whole
 
 
 def _quarantine(keeper: Keeper, resource: str, reason: str) -> None:
@@ -232,6 +232,14 @@ def free(keeper: Keeper, lease: Lease) -> Lease:
     )
 
 
+def forget_untouched(keeper: Keeper, resource: str) -> None:
+    """Remove what runs left that died before they had the lease. Host lock held, the lease is free."""
+    for run in keeper.store.open_runs(resource):
+        if untouched(run):
+            run.remove(*run.names())
+            keeper.store.drop(run)
+
+
 def clean(keeper: Keeper, resource: str) -> None:
     """Take our traces off the machine after the proof; cut anywhere, the next call goes on."""
     for run in keeper.store.open_runs(resource):
@@ -239,10 +247,11 @@ def clean(keeper: Keeper, resource: str) -> None:
             continue
         with contextlib.suppress(KeeperError):  # no key any more: the items were cleaned already
             guarded = keeper.open_run(run.run_id, resource)
+            for record in guarded.dir.journal().records:
+                if record["type"] == _journal.STAGE:
+                    item_file.clean(guarded, record)
             for item in guarded.dir.items():
-                if item.kind == "file" and item.intent.get("first") is None:
-                    item_file.clean(guarded, item)
-                elif item.kind == "engine":
+                if item.kind == "engine":
                     with contextlib.suppress(EngineError):
                         item_engine.clean(guarded, item)
         names = run.names()

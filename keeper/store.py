@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease
@@ -258,17 +257,22 @@ class Store:
         """Remove the oldest closed runs of a resource, ``keep`` stay."""
         closed = [one for one in self.runs(resource) if one.exists(CLOSED)]
         for one in closed[: max(0, len(closed) - keep)]:
-            # CLOSED goes with the rest at once from the point of view of the next look: the rename is atomic.
-            for name in sorted(one.names(), key=lambda entry: entry == CLOSED):
-                path = f"{one.path}/{name}"
-                if name == "units":
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    one.remove(name)
-            with contextlib.suppress(OSError), _fsio.opened(self.files, f"{self.root}/runs/{one.run_id}") as parent:
-                parent.rmdir(resource)
-            with contextlib.suppress(OSError), _fsio.opened(self.files, f"{self.root}/runs") as parent:
-                parent.rmdir(one.run_id)
+            # What says that it is closed goes last, or the rest would look like a run that is not.
+            names = one.names()
+            one.remove(*[name for name in names if name != CLOSED])
+            one.remove(CLOSED)
+            self.drop(one)
+
+    def drop(self, run: RunDir) -> None:
+        """Remove the empty directory of a run."""
+        for parent, name in ((f"runs/{run.run_id}", run.resource), ("runs", run.run_id)):
+            with contextlib.suppress(OSError), _fsio.opened(self.files, f"{self.root}/{parent}") as directory:
+                directory.rmdir(name)
+                directory.sync()
+
+    def known(self, resource: str) -> bool:
+        """Whether a resource has a lease file."""
+        return resource in self._names("leases")
 
 
 def _make_one(files: _fsio.Files, parent: str, name: str) -> None:
