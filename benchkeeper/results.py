@@ -1,0 +1,214 @@
+"""What a run came to: one pure decision from what was written down, so that it can be made again after a recovery.
+
+Exit codes: 0 good, 1 a check failed, 2 typed wrong, 3 the bench is not fit, 4 something is not proven restored, 75 somebody else
+has it, 128+n ended by signal n. 4 beats a signal, a signal beats 3, 3 beats 1; what was refused before anything was leased (2, 75)
+stands between a signal and 3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+WORDS = ("pass", "fail", "warn", "skip", "error")
+# A failure in one of these says something about the bench; the baseline was proven healthy only after them.
+BENCH_PHASES = ("preflight", "keeper", "lease", "snapshot", "checkout", "safety_backup", "borrow")
+KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class HostEnd:
+    """How one leased host came back; ``state`` is the keeper's word, ``failures`` say what is not proven."""
+
+    restored: bool
+    proven: bool
+    seconds: float = 0.0
+    state: str = ""
+    items: tuple[Mapping[str, Any], ...] = ()
+    failures: tuple[Mapping[str, Any], ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what result.json says of the host."""
+        return {
+            "restored": self.restored,
+            "proven": self.proven,
+            "seconds": self.seconds,
+            "state": self.state,
+            "failures": list(self.failures),
+        }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the decision is made from.
+
+    Attributes:
+        counts: How many checks had which verdict.
+        failed_ids: Ids of checks that are red, each once, in order.
+        failure: The first failure of the playbook: ``{phase, task, msg, usage?, busy?, unreachable?}``; None without one.
+        hosts: Every host that was leased, or looked at, by name.
+        keep: The run was to leave its hosts leased, and got as far.
+        signal: Number of the signal that ended the run, 0 without one.
+        died: How the playbook ended when it did not end by itself; empty otherwise.
+        leaks: Artifacts that held a secret and were taken away.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failed_ids: tuple[str, ...] = ()
+    failure: Mapping[str, Any] | None = None
+    hosts: Mapping[str, HostEnd] = field(default_factory=dict)
+    keep: bool = False
+    signal: int = 0
+    died: str = ""
+    leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict word, the exit code, and the reason in one sentence."""
+
+    verdict: str
+    exit_code: int
+    reason: str
+
+
+def decide(facts: Facts) -> Decision:
+    """Decide what a run came to."""
+    return _not_back(facts) or _ended(facts) or _refused(facts) or _unfit(facts) or _checks(facts)
+
+
+def _not_back(facts: Facts) -> Decision | None:
+    open_hosts = [name for name, end in sorted(facts.hosts.items()) if not end.proven]
+    if not open_hosts:
+        return None
+    if facts.keep and not facts.signal and all(facts.hosts[name].state == KEPT for name in open_hosts):
+        return Decision(KEPT, 4, f"kept, as asked: {', '.join(open_hosts)}")
+    return Decision("unproven", 4, f"not proven restored: {', '.join(open_hosts)}")
+
+
+def _ended(facts: Facts) -> Decision | None:
+    if not facts.signal:
+        return None
+    return Decision("interrupted", 128 + facts.signal, f"ended by signal {facts.signal}, everything is back")
+
+
+def _refused(facts: Facts) -> Decision | None:
+    failure = facts.failure or {}
+    message = str(failure.get("msg", ""))
+    if failure.get("busy") or (failure.get("phase") == "preflight" and message.startswith("leased")):
+        return Decision("busy", 75, message or "somebody else has it")
+    if failure.get("usage"):
+        return Decision("usage", 2, message)
+    return None
+
+
+def _unfit(facts: Facts) -> Decision | None:
+    failure = facts.failure or {}
+    if failure.get("unreachable"):
+        return Decision("unfit", 3, f"a host was lost: {failure.get('msg', '')}")
+    if failure.get("phase") in BENCH_PHASES:
+        return Decision("unfit", 3, str(failure.get("msg", "")))
+    return None
+
+
+def _checks(facts: Facts) -> Decision:
+    if facts.died:
+        return Decision("bad", 1, facts.died)
+    if facts.leaks:
+        return Decision("bad", 1, f"a secret was found in what the run left: {', '.join(facts.leaks)}")
+    red = facts.counts.get("fail", 0) + facts.counts.get("error", 0)
+    if red:
+        return Decision("bad", 1, f"{red} of {sum(facts.counts.values())} checks are red: {', '.join(facts.failed_ids[:5])}")
+    if facts.failure:
+        return Decision("bad", 1, str(facts.failure.get("msg", "the run failed")))
+    if not facts.counts.get("pass", 0):
+        return Decision("bad", 1, "nothing was checked")
+    return Decision("good", 0, f"all {facts.counts['pass']} checks passed")
+
+
+def count(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many verdict lines have which verdict, every word named."""
+    seen = Counter(str(line.get("verdict")) for line in lines)
+    return {word: seen.get(word, 0) for word in WORDS}
+
+
+def red_ids(lines: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the ids of red checks, each once, in order."""
+    return tuple(dict.fromkeys(str(line["id"]) for line in lines if line.get("verdict") in ("fail", "error")))
+
+
+def first_failure(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the first failure of the playbook; later ones are its echo."""
+    return next((event for event in events if event.get("event") == "failed"), None)
+
+
+def phases(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return ``[{name, seconds, started}]`` in order; one that did not end has the seconds up to the last event."""
+    found: list[dict[str, Any]] = []
+    for event in events:
+        if event.get("event") == "phase.start":
+            found.append({"name": event.get("phase", ""), "seconds": 0.0, "started": event.get("s", 0.0)})
+        elif found and event.get("phase") == found[-1]["name"]:
+            found[-1]["seconds"] = round(float(event.get("s", 0.0)) - float(found[-1]["started"]), 3)
+    return found
+
+
+def host_end(said: Mapping[str, Any]) -> HostEnd:
+    """Read what the restore or the recovery of one host said."""
+    return HostEnd(
+        restored=bool(said.get("restored")),
+        proven=bool(said.get("proven")),
+        seconds=float(said.get("seconds") or 0),
+        state=str(said.get("state", "")),
+        items=tuple(said.get("items") or ()),
+        failures=tuple(one if isinstance(one, dict) else {"why": str(one)} for one in said.get("failures") or ()),
+    )
+
+
+def maybe_leased(events: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
+    """Return the hosts whose lease was asked for without an answer that anybody wrote down."""
+    asked = [event for event in events if event.get("phase") == "lease"]
+    if not any(event.get("event") == "task.start" for event in asked):
+        return []
+    answers = {str(event.get("item")): event.get("status") for event in asked if event.get("event") == "item"}
+    return [host for host in hosts if answers.get(host, "unreachable") == "unreachable"]
+
+
+def hosts_of(
+    run_id: str,
+    restored: Mapping[str, Mapping[str, Any]] | None,
+    recovered: Sequence[Mapping[str, Any]] | None,
+    unknown: Sequence[str],
+) -> dict[str, HostEnd]:
+    """Return how each host ended, the latest word winning.
+
+    Args:
+        run_id: The run; a host that another one holds was never ours.
+        restored: What the run's own restore wrote down.
+        recovered: Loop results of the recovery that came after it, if there was one.
+        unknown: Hosts that may have been leased without anybody writing it down; without a word about one it is not proven.
+    """
+    ends = {name: host_end(said) for name, said in (restored or {}).items()}
+    foreign = set()
+    for said in recovered or ():
+        name = str(said.get("item", ""))
+        if not name or (name in ends and ends[name].proven):
+            continue
+        holder = said.get("busy") or {}
+        if "proven" in said and not (said.get("nothing_to_do") and name not in ends and name not in unknown):
+            now = host_end(said)
+            items = now.items or (ends[name].items if name in ends else ())
+            ends[name] = HostEnd(now.restored, now.proven, now.seconds, now.state, items, now.failures)
+        elif holder and holder.get("run_id") != run_id:
+            foreign.add(name)
+        elif name in unknown or name in ends:
+            why = {"why": str(said.get("msg", "not reached"))}
+            ends[name] = HostEnd(restored=False, proven=False, state="unknown", failures=(why,))
+    for name in unknown:
+        if name not in foreign:
+            ends.setdefault(name, HostEnd(restored=False, proven=False, state="unknown", failures=({"why": "nobody said"},)))
+    return ends

@@ -1,0 +1,270 @@
+"""Runs a playbook and never leaves a machine behind: what rescue blocks cannot see ends here.
+
+The run's own restore is the rule; this is for what it does not survive: signals, a killed ansible-playbook, a restore that was not
+proven. The recovery is another process, is not stopped by a second signal, and is judged by proof alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchkeeper import inventory, player, recovery, report, report_html, results, runs
+from benchkeeper.console import complain
+from benchkeeper.errors import UnfitError, UsageError
+from benchkeeper.paths import Paths, checkout
+from benchkeeper.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from benchkeeper.options import E2EOptions, RecoverOptions
+
+OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+BEAT = 0.2  # seconds between two looks at what is new
+
+
+class Signals:
+    """Takes INT, TERM and HUP while a run goes on: the first one ends the run, later ones are noted."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.late = 0
+        self.told: Callable[[str], None] = lambda _text: None
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if not self.first:
+            self.first = number
+            return
+        self.late += 1
+        self.told(f"!! signal {signal.Signals(number).name} noted: everything is being put back, this cannot be stopped")
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Signals]:
+        """Take the signals for a while."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._take) for number in OURS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _values(options: E2EOptions, state: runs.RunState, paths: Paths) -> dict[str, Any]:
+    """Return the extra vars of a run. Ours come last: no extra of the caller's may replace what was validated."""
+    return {
+        **options.extra,
+        "branch": options.branch,
+        "commit": options.commit,
+        "stack": options.stack,
+        "mode": options.mode,
+        "miners": list(options.miners),
+        "workers": -1 if options.workers is None else options.workers,
+        "keep": options.keep,
+        "ttl": options.ttl or 0,
+        "wait": options.wait,
+        "run_id": state.run_id,
+        "state_file": str(state.path),
+        "bench_results": str(paths.results),
+    }
+
+
+def _note(folder: Path, **more: Any) -> None:
+    """Write down what the supervisor saw; the report reads it."""
+    path = folder / "work" / "supervisor.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+    temp = path.with_name(".supervisor.json.tmp")
+    temp.write_text(json.dumps({**known, **more}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temp.replace(path)
+
+
+def _died(player_code: int | None, number: int) -> str:
+    return "" if number or player_code is not None else "ansible-playbook was killed before it was done"
+
+
+def run_e2e(options: E2EOptions) -> int:
+    """Prove a branch; return the exit code of the run.
+
+    Whatever happens to the playbook, every host that may have been leased is recovered before this returns, but after a completed
+    ``--keep``.
+    """
+    paths = checkout()
+    paths.make_work()
+    benches = inventory.read(options.inventory, plain=options.embedded).benches
+    if not benches:
+        raise UsageError("the inventory's group benches is empty")
+    state = runs.create(paths, options, [*options.miners, benches[0]] if options.mode != "check" else [])
+    folder = paths.results / state.run_id
+    asked = {"stack": options.stack, "branch": options.branch, "commit": options.commit, "mode": options.mode}
+    _note(folder, asked={**asked, "miners": list(options.miners), "bench": benches[0]}, state_file=str(state.path))
+    piece = player.Play(
+        playbook=paths.root / "playbooks" / "e2e.yml",
+        inventory=options.inventory,
+        root=paths.root,
+        values=_values(options, state, paths),
+        private=folder / "work" / "runner",
+        events=folder / "events.jsonl",
+        state_file=state.path,
+        secrets=[str(state.data["nonce"]), str(state.data["canary"])],
+        verbose=options.verbose,
+    )
+    with Signals().taken() as signals:
+        with Progress(folder / "events.jsonl", folder / "work" / "context.json") as progress:
+            signals.told = progress.line
+            _play(piece, folder, signals, progress)
+            result = report.render(folder)
+            if _must_recover(folder, result, signals.first):
+                result = _recover(paths, options, runs.again(state), folder, progress)
+        if all(end["proven"] for end in result["restored"].values()):
+            runs.forget(state)
+        for line in farewell(result, folder):
+            _say(line)
+    return int(result["exit_code"])
+
+
+def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress) -> None:
+    """Play until the end or the first signal; then nothing of it runs here any more, and what was seen is written down."""
+    playing = player.Player(piece)
+    try:
+        while not signals.first and not playing.wait(BEAT):
+            progress.beat()
+        if signals.first and playing.running:
+            progress.line(f"!! signal {signal.Signals(signals.first).name}: the run is stopped, then everything is put back")
+    finally:
+        if playing.running:
+            playing.stop()
+        progress.beat()
+        _note(folder, signal=signals.first, rc=playing.code, died=_died(playing.code, signals.first))
+        playing.close(folder / "work" / "ansible.log")
+
+
+def _must_recover(folder: Path, result: dict[str, Any], number: int) -> bool:
+    """Return whether a host may still be as the run left it, and was not asked to be kept so."""
+    return bool(recovery.open_hosts(folder)) and (result["verdict"] != results.KEPT or bool(number))
+
+
+def _recover(paths: Paths, options: E2EOptions, state: runs.RunState, folder: Path, progress: Progress) -> dict[str, Any]:
+    progress.line(f"── recover: {', '.join(recovery.open_hosts(folder))}")
+    wish = recovery.Wish(options.inventory, recovery.open_hosts(folder), state.run_id, states=(state,), verbose=options.verbose)
+
+    def show(events: Path) -> Callable[[], None]:
+        progress.follow(events)
+        return progress.beat
+
+    said = recovery.play(paths, wish, show)
+    if not said:
+        progress.line("!! the recovery said nothing; see .bench/recover.log")
+    for line in recovery.table(said):
+        progress.line(f"   {line}")
+    return recovery.write_down(state, said) or report.render(folder)
+
+
+def farewell(result: dict[str, Any], folder: Path) -> list[str]:
+    """Return the last lines of a run: the two answers, what is red, what to do, where the report is."""
+    counts = ", ".join(f"{number} {word}" for word, number in result["counts"].items() if number) or "nothing checked"
+    lines = [
+        "",
+        f"{result['verdict'].upper()}: {result['reason']}",
+        f"  is the branch good?     {report_html.branch_answer(result)[0]} ({counts})",
+        f"  is everything back?     {report_html.back_answer(result)[0]}",
+    ]
+    lines += [f"  red                     {name}" for name in result["failures"][:20]]
+    for name, end in result["restored"].items():
+        if not end["proven"]:
+            lines += [f"  {name}: {failure.get('why', failure)}" for failure in end["failures"][:5]]
+    advice = report_html.advice(result)
+    if advice:
+        lines.append(f"  what to do              {advice}")
+    lines.append(f"  report                  {folder / 'report.html'}")
+    return lines
+
+
+def _say(line: str) -> None:
+    """Print a line; a reader who is gone does not stop a recovery."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
+def _wishes(options: RecoverOptions, paths: Paths) -> Iterator[recovery.Wish]:
+    """Yield what `./bench recover` has to play, one wish for each inventory."""
+    states = runs.unfinished(paths)
+    if options.run_id:
+        states = [state for state in states if state.run_id == options.run_id]
+    for state in [state for state in states if _machines_gone(state)]:
+        _say(f"run {state.run_id}: its embedded bench is gone, and everything it changed with it")
+        runs.forget(state)
+        states.remove(state)
+    usable = tuple(state for state in states if options.force or not state.alive)
+    places: dict[Path, set[str]] = {}
+    for state in states:
+        place = options.inventory or Path(str(state.data.get("inventory") or paths.inventory))
+        places.setdefault(place, set()).update(state.hosts if options.run_id else ())
+    if not options.run_id or not places:
+        own = options.inventory or (paths.inventory if paths.machines.is_file() else None)
+        if own is not None:
+            places.setdefault(own, set())
+    for place, hosts in places.items():
+        if not place.exists():
+            complain(f"the inventory {place} is gone; name another one with --inventory")
+            continue
+        chosen = options.hosts or tuple(sorted(hosts))
+        yield recovery.Wish(place, chosen, options.run_id or "", options.force, usable, options.verbose)
+
+
+def _machines_gone(state: runs.RunState) -> bool:
+    """Return whether a run was on an embedded bench that does not exist any more."""
+    root = Path(str(state.data.get("checkout", "")))
+    own = Paths(root)
+    return Path(str(state.data.get("inventory", ""))) == own.inventory and not own.machines.is_file()
+
+
+def _remember(states: tuple[runs.RunState, ...], said: list[dict[str, Any]]) -> None:
+    """Add what a recovery said to the results of the runs it was about; forget those that are back."""
+    for state in states:
+        if [one for one in said if one.get("item") in state.hosts]:
+            recovery.write_down(state, said)
+        if recovery.is_back(state, said):
+            runs.forget(state)
+
+
+def run_recover(options: RecoverOptions) -> int:
+    """Put back what runs left; return 0 when everything is, 4 when something is not, 75 when somebody else holds it."""
+    paths = checkout()
+    paths.make_work()
+    said: list[dict[str, Any]] = []
+    with Signals().taken() as signals:
+        for wish in _wishes(options, paths):
+            with Progress(paths.work / "none") as progress:
+                signals.told = progress.line
+
+                def show(events: Path, progress: Progress = progress) -> Callable[[], None]:
+                    progress.follow(events)
+                    return progress.beat
+
+                heard = recovery.play(paths, wish, show)
+            if not heard:
+                raise UnfitError(f"the recovery could not be played; see {paths.work / 'recover.log'}")
+            said += heard
+            _remember(wish.states, heard)
+    for line in recovery.table(said):
+        _say(line)
+    code = recovery.exit_code(said)
+    if all(one.get("nothing_to_do") for one in said):
+        _say("nothing to do: no host is leased, everything is back")
+    elif code == 0:
+        _say("everything is back, proven")
+    if signals.first:
+        print(f"signal {signals.first} was noted; it did not stop the recovery", file=sys.stderr)
+    return code if code or not signals.first else 128 + signals.first
