@@ -9,7 +9,8 @@ module: host_snapshot_info
 short_description: Take one look at a host
 description:
   - Takes every probe at once and returns one JSON document, the snapshot, which checks, waits and the proof share.
-  - Its C(invariant) part must be equal again after a run, its C(observed) part must satisfy predicates, C(errors) says which probe
+  - >-
+    Its C(invariant) part must be equal again after a run, its C(observed) part must satisfy predicates, C(errors) says which probe
     could not look and why. What is not there is C({exists: false}).
   - Secrets do not travel. What leaves the host of them is a fingerprint under a key that stays there.
 version_added: 0.1.0
