@@ -71,9 +71,7 @@ run:
 
 import json
 import os
-import pwd
 import secrets
-import socket
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,6 +79,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
 from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context as rc
 
 
@@ -128,7 +127,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def controller() -> dict[str, Any]:
-    """Return who holds the leases of this run when no supervisor said it: the topmost ansible-playbook process above this module."""
+    """Return who holds the leases of a run without a supervisor: the topmost ansible-playbook process above this module."""
     pid = os.getpid()
     holder = pid
     while pid > 1:
@@ -136,30 +135,12 @@ def controller() -> dict[str, Any]:
         if b"ansible-playbook" in Path(f"/proc/{pid}/cmdline").read_bytes():
             holder = pid
         pid = int(stat[1])
-    return describe(holder)
-
-
-def describe(pid: int) -> dict[str, Any]:
-    """Return a holder's identity: a pid alone is used again, with its start time (clock ticks since boot) it is not."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        machine = ""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return {
-        "controller_id": machine or boot,
-        "host": socket.gethostname(),
-        "user": pwd.getpwuid(os.getuid()).pw_name,
-        "pid": pid,
-        "start_time": int(stat[19]),
-    }
+    return _keeper_holder.describe(holder)
 
 
 def ensure_state(path: str, run: dict[str, Any]) -> str:
     """Make the run's state file if nobody did: nonce, canary and holder, so that `recover` can finish this run from anywhere."""
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "benchkeeper" / "runs"
-    target = Path(path) if path else base / f"{run['run_id']}.json"
+    target = Path(path) if path else _keeper_holder.states_directory() / f"{run['run_id']}.json"
     state: dict[str, Any] = {}
     if target.exists():
         state = json.loads(target.read_text(encoding="utf-8"))
