@@ -15,6 +15,7 @@ from keeper.item_file import account
 from keeper.kinds import CONFLICT, FAILED, PUT_BACK, UNDONE, Undo, Verdict, identity, moved, same_identity
 
 MARKER = ".benchkeeper.json"
+_MARKER_LIMIT = 4096
 _DEPTH = 200  # levels of a tree that is removed; deeper ones are made to hurt
 
 
@@ -57,7 +58,7 @@ def _make(run: GuardedRun, request: Request, directory: _fsio.Directory, name: s
     below = directory.child(name)
     try:
         if below.stat(MARKER) is None:
-            below.create(MARKER, _fsio.Content(json.dumps(marker).encode("ascii"), 0o644, uid, gid))
+            below.create(MARKER, _fsio.Content(_spell(marker), 0o644, uid, gid))
         below.sync(MARKER)
         below.sync()
         made = below.stat()
@@ -101,7 +102,7 @@ def _undo(ask: Undo, directory: _fsio.Directory, name: str) -> Verdict:
         known = same_identity(made, identity(ask.run, found))
         if marker is not None and marker != ask.intent["marker"]:
             return Verdict(CONFLICT, f"{path} carries somebody else's marker; it is left alone")
-        if not known and marker is None and below.names():
+        if not known and marker is None and not _just_made(below, ask.intent["marker"]):
             return Verdict(CONFLICT, f"{path} is not the directory that this run made; it is left alone")
         empty(below, found.dev, keep_last=MARKER)
     finally:
@@ -111,9 +112,26 @@ def _undo(ask: Undo, directory: _fsio.Directory, name: str) -> Verdict:
     return Verdict(PUT_BACK)
 
 
+def _just_made(directory: _fsio.Directory, marker: Mapping[str, Any]) -> bool:
+    """Whether a directory is empty but for a marker of ours that was being written when the power went."""
+    if set(directory.names()) - {MARKER}:
+        return False
+    try:
+        raw = directory.read(MARKER, _MARKER_LIMIT).data
+    except FileNotFoundError:
+        return True
+    except _fsio.FileError:
+        return False
+    return _spell(marker).startswith(raw)
+
+
+def _spell(marker: Mapping[str, Any]) -> bytes:
+    return json.dumps(marker, sort_keys=True).encode("ascii")
+
+
 def _marker(directory: _fsio.Directory) -> Optional[Mapping[str, Any]]:
     try:
-        found = json.loads(directory.read(MARKER, 4096).data)
+        found = json.loads(directory.read(MARKER, _MARKER_LIMIT).data)
     except (FileNotFoundError, _fsio.FileError, ValueError):
         return None
     return found if isinstance(found, dict) else None

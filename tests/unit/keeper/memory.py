@@ -1,11 +1,15 @@
-"""A filesystem in memory that loses what was not synced: data, names and truncations each on their own."""
+"""A filesystem in memory that loses what was not synced: data and changes of directories, each on its own.
+
+A rename happens or does not happen, as every filesystem with a journal promises; but of several changes of a directory any may
+be lost, the earlier as well as the later ones.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import random
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
 from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import Content, Stat
@@ -27,6 +31,15 @@ class Node:
         self.durable: Optional[Content] = None
         self.entries: Dict[str, Node] = {}
         self.durable_entries: Dict[str, Node] = {}
+        self.unsynced: List[Tuple[str, str, Node]] = []  # changes of a directory: (name removed, name added, what it is)
+
+    def change(self, removed: str, added: str, child: Node) -> None:
+        """Change the entries of a directory, not durably."""
+        if removed:
+            del self.entries[removed]
+        if added:
+            self.entries[added] = child
+        self.unsynced.append((removed, added, child))
 
 
 class MemoryFiles:
@@ -54,12 +67,15 @@ class MemoryFiles:
                 node.content = old
             node.durable = node.content
             return
-        kept: Dict[str, Node] = {}
-        for name in sorted({*node.entries, *node.durable_entries}):
-            now, then = node.entries.get(name), node.durable_entries.get(name)
-            chosen = now if now is then or dice.random() < 0.5 else then
-            if chosen is not None:
-                kept[name] = chosen
+        kept = dict(node.durable_entries)
+        for removed, added, child in node.unsynced:
+            if dice.random() < 0.5:
+                continue
+            if removed and kept.get(removed) in (child, None):
+                kept.pop(removed, None)
+            if added:
+                kept[added] = child
+        node.unsynced = []
         node.entries = dict(kept)
         node.durable_entries = dict(kept)
         for below in kept.values():
@@ -144,7 +160,7 @@ class MemoryDirectory:
         self._space()
         if name in self.node.entries:
             raise FileExistsError(17, "File exists")
-        self.node.entries[name] = Node("file", content)
+        self.node.change("", name, Node("file", content))
 
     def write_at(self, name: str, offset: int, data: bytes) -> None:
         self.files.step(f"write {name}")
@@ -168,28 +184,28 @@ class MemoryDirectory:
             node.durable = node.content
         else:
             self.node.durable_entries = dict(self.node.entries)
+            self.node.unsynced = []
 
     def rename(self, old: str, new: str) -> None:
         self.files.step(f"rename {old} {new}")
-        self.node.entries[new] = self._find(old)
-        del self.node.entries[old]
+        self.node.change(old, new, self._find(old))
 
     def unlink(self, name: str) -> None:
         self._find(name)
         self.files.step(f"unlink {name}")
-        del self.node.entries[name]
+        self.node.change(name, "", self._find(name))
 
     def mkdir(self, name: str, mode: int, uid: int, gid: int) -> None:
         self.files.step(f"mkdir {name}")
         if name in self.node.entries:
             raise FileExistsError(17, "File exists")
-        self.node.entries[name] = Node("dir", Content(b"", mode, uid, gid))
+        self.node.change("", name, Node("dir", Content(b"", mode, uid, gid)))
 
     def rmdir(self, name: str) -> None:
         self.files.step(f"rmdir {name}")
         if self._find(name).entries:
             raise OSError(39, "Directory not empty")
-        del self.node.entries[name]
+        self.node.change(name, "", self._find(name))
 
     def own(self, name: str, mode: int, uid: int, gid: int) -> None:
         self.files.step(f"own {name}")
