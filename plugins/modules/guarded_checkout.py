@@ -25,7 +25,7 @@ options:
   seed: {description: Files to copy from O(live) with their modes., type: list, elements: str, default: []}
   user: {description: Owner of the checkout., type: str, required: true}
   commit: {description: Full commit id., type: str, required: true}
-  bundle: {description: Git bundle that holds the commit, in base64., type: str, default: ""}
+  bundle: {description: 'Git bundle that holds the commit, in base64.', type: str, default: ""}
   origin: {description: Repository to fetch from when there is no bundle., type: str, default: ""}
   plant_path: {description: Keys under which the canary is set in O(plant_file)., type: list, elements: str, default: []}
   plant_file: {description: JSON file of the checkout that gets the canary., type: str, default: ""}

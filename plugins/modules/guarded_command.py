@@ -64,8 +64,8 @@ rc: {description: Exit code; 124 when it was ended by its time limit., returned:
 unit: {description: The unit it ran in., returned: success, type: str, sample: bk-bench-0-3-7.service}
 seconds: {description: How long it ran., returned: success, type: float, sample: 21.4}
 timed_out: {description: Whether it was ended by its time limit., returned: success, type: bool, sample: false}
-stdout_tail: {description: The end of its output, redacted., returned: success, type: str, sample: "Stack is up.\n"}
-stderr_tail: {description: The end of its messages, redacted., returned: success, type: str, sample: ""}
+stdout_tail: {description: 'The end of its output, redacted.', returned: success, type: str, sample: "Stack is up.\n"}
+stderr_tail: {description: 'The end of its messages, redacted.', returned: success, type: str, sample: ""}
 reattached: {description: It had been started by a call that was lost., returned: success, type: bool, sample: false}
 """
 

@@ -17,7 +17,7 @@ version_added: 0.1.0
 author: Benchkeeper maintainers
 attributes:
   check_mode: {support: full, description: Says whether the file would be changed; needs the lease all the same.}
-  diff_mode: {support: partial, description: Fingerprints, mode and owner instead of contents, which may be secret.}
+  diff_mode: {support: partial, description: 'Fingerprints, mode and owner instead of contents, which may be secret.'}
   idempotent: {support: full, description: A file that is as wanted is not touched and not journaled.}
 extends_documentation_fragment:
   - benchkeeper.core.lease
@@ -58,8 +58,12 @@ EXAMPLES = r"""
     path: /opt/rigforge/data/worker/xmrig/build/config.json
     edit:
       json:
-        - {op: first_in_list, list: pools, match: {rig-id: bench}, url_host: bench-0, set: {url: "bench-0:3333"}, tag: {rig-id:
-          bench}}
+        - op: first_in_list
+          list: pools
+          match: {rig-id: bench}
+          url_host: bench-0
+          set: {url: "bench-0:3333"}
+          tag: {rig-id: bench}
     canonical: [pools]
   become: true
 """

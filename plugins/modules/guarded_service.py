@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - benchkeeper.core.lease
   - benchkeeper.core.lease.item
 options:
-  unit: {description: The unit, with its suffix., type: str, required: true}
+  unit: {description: 'The unit, with its suffix.', type: str, required: true}
   state: {description: What is to be done., type: str, choices: [started, stopped, restarted, reloaded]}
   enabled: {description: Whether it starts at boot., type: bool}
 """

@@ -42,7 +42,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-already: {description: It was there before, of this run., returned: success, type: bool, sample: false}
+already: {description: 'It was there before, of this run.', returned: success, type: bool, sample: false}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -22,7 +22,7 @@ attributes:
 extends_documentation_fragment: [benchkeeper.core.lease]
 options:
   state: {description: What to do., type: str, choices: [before, proven], default: before}
-  probes: {description: What to look at, by name; see M(benchkeeper.core.host_snapshot_info)., type: dict, default: {}}
+  probes: {description: 'What to look at, by name; see M(benchkeeper.core.host_snapshot_info).', type: dict, default: {}}
   proof: {description: 'Rules C({ignore, predicates, deadline, settle}).', type: dict, default: {}}
 """
 

@@ -27,7 +27,7 @@ options:
   branch: {description: The branch to prove., type: str, required: true}
   stack: {description: Name of a folder under O(stacks_dir)., type: str, default: pithead}
   mode: {description: What kind of run., type: str, default: targeted}
-  miners: {description: Inventory names of the miners to borrow, a comma separated text, or V(none)., type: raw, default: miner-0}
+  miners: {description: 'Inventory names of the miners to borrow, a comma separated text, or V(none).', type: raw, default: miner-0}
   workers: {description: Distinct workers that the bench must see mining; -1 means as many as are borrowed., type: int, default: -1}
   keep: {description: Leave the hosts leased at the end., type: bool, default: false}
   ttl: {description: Seconds that a lease lives without a renewal; 0 means the default., type: int, default: 0}
@@ -42,7 +42,7 @@ options:
     description: File of mode 0600 with the run's nonce and holder; made in the user's state directory when empty.
     type: str
     default: ""
-  live: {description: The directory that drives the stack now, when it is known., type: str, default: ""}
+  live: {description: 'The directory that drives the stack now, when it is known.', type: str, default: ""}
   pool_host: {description: Name under which miners reach the bench; empty means its inventory name., type: str, default: ""}
   owner_id: {description: Identity of the checkout; first part of the ownership triple., type: str, default: ""}
   time_scale: {description: Factor by which the bench scales product timings; recorded., type: float, default: 1.0}

@@ -23,7 +23,7 @@ options:
     type: dict
     default: {}
   steps: {description: Results of steps and waits; looks in them become snapshots., type: list, elements: dict, default: []}
-  host: {description: The bench, the host on which steps looked., type: str, default: ""}
+  host: {description: 'The bench, the host on which steps looked.', type: str, default: ""}
   files: {description: JSON documents by path below the run directory., type: dict, default: {}}
   texts: {description: Texts by path below the run directory., type: dict, default: {}}
 """
