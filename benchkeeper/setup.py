@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchkeeper import engine as engines
-from benchkeeper import images, inventory, labels, leases, machines, spec, sshfiles
+from benchkeeper import images, inventory, labels, leases, machines, repo, spec, sshfiles
 from benchkeeper.console import phase, say
 from benchkeeper.engine_packages import ensure_programs
 from benchkeeper.errors import UnfitError
@@ -71,7 +71,8 @@ def _provision_key(paths: Paths, stack: str, seen: Mapping[str, machines.Seen], 
     parts = [f"{name} {machine.container_id}" for name, machine in sorted(seen.items())]
     parts += [f"{name} {tag}" for name, tag in sorted(tags.items())]
     folders = [paths.root / "roles" / "baseline", paths.root / "roles" / "machine", paths.stacks / stack / "reference"]
-    files = [paths.root / "playbooks" / "up.yml", *sorted((paths.stacks / stack).glob("embedded*"))]
+    modules = [paths.root / "plugins" / "modules" / f"{name}.py" for name in ("baseline_assets", "provision")]
+    files = [paths.root / "playbooks" / "up.yml", *modules, *sorted((paths.stacks / stack).glob("embedded*"))]
     folders += [path for path in files if path.is_dir()]
     parts += [images.tree_hash(folder) for folder in folders if folder.is_dir()]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
@@ -122,6 +123,8 @@ def _make_machines(paths: Paths, stack: str, *, install: bool) -> tuple[dict[str
     changed = [name for name in bench.changed(seen) if seen[name].state == "running"]
     if changed and paths.ssh_config.is_file():
         leases.refuse_when_held(paths, changed, "the machine must be replaced, but it is in use")
+    # The baseline is a checkout of it, and runs resolve branches in it.
+    repo.ensure(paths, stack)
     with phase("machines", f"{', '.join(machine.name for machine in bench.machines)}"):
         return bench.ensure(), tags
 
