@@ -33,6 +33,11 @@ class Node:
         self._lock = threading.Lock()
 
     def call(self, method: str, params: Any = None) -> dict[str, Any]:
+        """Call a method whose result is an object; gives it. Errors as `call_plain`."""
+        result = self.call_plain(method, params)
+        return result if isinstance(result, dict) else {}
+
+    def call_plain(self, method: str, params: Any = None) -> Any:
         """Call a method; gives its result. OSError or http.client.HTTPException: cannot ask. NodeError: it said no."""
         body: dict[str, Any] = {"jsonrpc": "2.0", "id": "0", "method": method}
         if params is not None:
@@ -46,8 +51,7 @@ class Node:
         if "error" in answer:
             failure = answer["error"]
             raise NodeError(int(failure.get("code", 0)), str(failure.get("message", "unknown error")))
-        result = answer.get("result")
-        return result if isinstance(result, dict) else {}
+        return answer.get("result")
 
     def close(self) -> None:
         """Drop the connection and the nonce."""

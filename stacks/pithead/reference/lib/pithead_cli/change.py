@@ -34,7 +34,7 @@ WORDS = {
 }
 HELD = {"p2pool", "xmrig-proxy"}  # the dashboard stops them on purpose
 ONION_WAIT = 60.0
-PREMINE_BLOCKS = 200
+PREMINE_BLOCKS = 50
 
 
 def derive(place: Place, old: dict[str, str], onions: dict[str, str] | None = None) -> dict[str, str]:

@@ -36,7 +36,12 @@ class Compose:
 
     def extra(self) -> dict[str, str]:
         """Give the variables that are not in .env."""
-        return {"STACK_VERSION": self.place.stack_version(), "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"}
+        return {
+            "STACK_VERSION": self.place.stack_version(),
+            "PITHEAD_DIRECTORY": str(self.place.directory),
+            "COMPOSE_ANSI": "never",
+            "COMPOSE_PROGRESS": "plain",
+        }
 
     def argv(self, *arguments: str) -> list[str]:
         """Build a command line; interpolation only ever sees this installation's .env."""

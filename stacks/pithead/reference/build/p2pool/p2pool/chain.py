@@ -57,6 +57,19 @@ class Chain:
             reward=answer["expected_reward"],
         )
 
+    async def is_hash_of(self, template: Template, blob: str, result: str) -> bool:
+        """Let the node compute a hash that a miner claims; False also when it cannot be asked."""
+        params = {
+            "major_version": int(template.blob[:2], 16),
+            "height": template.height,
+            "block_blob": blob,
+            "seed_hash": template.seed_hash,
+        }
+        try:
+            return bool(await asyncio.to_thread(self.node.call_plain, "calc_pow", params) == result)
+        except (NodeError, OSError, http.client.HTTPException, ValueError):
+            return False
+
     async def submit(self, blob: str) -> str:
         """Hand in a block; '' when it was taken, else the reason."""
         try:

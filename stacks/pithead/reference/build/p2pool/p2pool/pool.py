@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from typing import NoReturn
 
 from common.life import log
 from common.stratum import Job, Refused, Server, Session, meets_difficulty, with_nonce
@@ -25,6 +26,7 @@ class Pool:
         self.tip_seen = 0.0
         self._ready = asyncio.Event()
         self._templates: dict[str, Template] = {}
+        self._previous = ""
 
     async def login(self, session: Session) -> Job:
         """Admit a miner as soon as there is work."""
@@ -45,20 +47,20 @@ class Pool:
     async def submit(self, session: Session, job: Job, nonce: str, result: str) -> None:
         """Take a share: it is a block when it is good enough for one, and then the node has the last word."""
         template = self._templates.get(job.job_id)
-        if template is None or self.tip is None or template.prev_hash != self.tip.prev_hash:
-            self.counters.shares_failed += 1
-            message = "Stale share"
-            raise Refused(message)
         now = time.time()
-        if not meets_difficulty(result, template.difficulty):
+        if template is None or self.tip is None:
+            self._failed("Stale share")
+        if template.prev_hash != self.tip.prev_hash or not meets_difficulty(result, template.difficulty):
+            # No block, but work all the same: the miner may not have heard of the new tip yet. The node checks the claim.
+            if not await self.chain.is_hash_of(template, with_nonce(template.blob, nonce), result):
+                self._failed("Invalid share")
             self.counters.share(now, job.difficulty)
             return
         why = await self.chain.submit(with_nonce(template.blob, nonce))
         if why and template.prev_hash == self.tip.prev_hash:
             # The tip is still the one of the job, so the node refuses the hash itself: the claim was wrong.
-            self.counters.shares_failed += 1
             log(f"StratumServer share of {session.login} refused: {why}")
-            raise Refused(why)
+            self._failed(why)
         self.counters.share(now, job.difficulty)
         if not why:
             self.counters.shares_found += 1
@@ -66,6 +68,10 @@ class Pool:
             self.counters.last_block_height = template.height
             self.counters.last_block_time = int(now)
             log(f"P2Pool BLOCK FOUND: main chain block at height {template.height} was mined by {session.login}")
+
+    def _failed(self, why: str) -> NoReturn:
+        self.counters.shares_failed += 1
+        raise Refused(why)
 
     async def gone(self, session: Session) -> None:
         """Forget a miner."""
@@ -83,7 +89,9 @@ class Pool:
         self.tip_seen = time.time()
         self._ready.set()
         if moved:
-            self._templates.clear()
+            previous = self._previous
+            self._templates = {job: old for job, old in self._templates.items() if old.prev_hash == previous}
+            self._previous = template.prev_hash
             for session in [each for each in self.server.sessions if each.logged_in]:
                 job = await self._job(session)
                 if job is not None:
