@@ -58,7 +58,7 @@ class Chain:
         )
 
     async def is_hash_of(self, template: Template, blob: str, result: str) -> bool:
-        """Let the node compute a hash that a miner claims; False also when it cannot be asked."""
+        """Let the node compute the hash of a hashing blob and compare it with a claim; False also when it cannot be asked."""
         params = {
             "major_version": int(template.blob[:2], 16),
             "height": template.height,

@@ -52,7 +52,7 @@ class Pool:
             self._failed("Stale share")
         if template.prev_hash != self.tip.prev_hash or not meets_difficulty(result, template.difficulty):
             # No block, but work all the same: the miner may not have heard of the new tip yet. The node checks the claim.
-            if not await self.chain.is_hash_of(template, with_nonce(template.blob, nonce), result):
+            if not await self.chain.is_hash_of(template, with_nonce(template.hashing_blob, nonce), result):
                 self._failed("Invalid share")
             self.counters.share(now, job.difficulty)
             return
