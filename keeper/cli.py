@@ -17,7 +17,7 @@ from keeper.core import Keeper
 from keeper.looker import RealLooker
 from keeper.ports import FileLocks, RealClock, RealExecutor
 from keeper.store import ROOT, Store
-from keeper.units import Services, best_units
+from keeper.units import SystemdServices, best_units
 
 _REQUEST_LIMIT = 16 * 1024 * 1024
 
@@ -41,7 +41,7 @@ def real_keeper(root: str) -> Keeper:
         store,
         clock,
         best_units(executor, clock, program()),
-        Services(executor.run),
+        SystemdServices(executor),
         RealLooker(),
         Engine,
     )

@@ -129,13 +129,18 @@ def answer(keeper: Keeper, request: Request, runner: Runner, ended: Ended) -> Di
     """Return what a client learns of a program that ended: its output redacted on this machine, then cut."""
     redact = request.get("redact") or {}
     sources = list(redact.get("dotenv") or [])
+
+    def last(text: str) -> str:
+        # More than travels is redacted, so that what the first cut splits is not in what the second leaves.
+        return keeper.looker.redact(text[-4 * TAIL :], sources)[-TAIL:]
+
     return {
         "rc": ended.rc,
         "unit": runner.unit,
         "seconds": round(ended.seconds, 3),
         "timed_out": ended.timed_out,
-        "stdout_tail": keeper.looker.redact(ended.out, sources)[-TAIL:],
-        "stderr_tail": keeper.looker.redact(ended.err, sources)[-TAIL:],
+        "stdout_tail": last(ended.out),
+        "stderr_tail": last(ended.err),
     }
 
 

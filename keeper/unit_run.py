@@ -36,7 +36,7 @@ class Output:
 
     def take(self, chunk: bytes) -> None:
         """Take a piece."""
-        if self._head + len(chunk) <= HEAD_LIMIT:
+        if not self._tail and self._head + len(chunk) <= HEAD_LIMIT:
             self._file.write(chunk)
             self._file.flush()
             self._head += len(chunk)

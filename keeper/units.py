@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Protocol, Sequence
+from typing import Dict, List, Mapping, Optional, Protocol, Sequence
 
 from keeper.errors import FAILED, KeeperError
 from keeper.ports import Clock, Executor, alive_with, poll
@@ -180,18 +180,28 @@ def best_units(executor: Executor, clock: Clock, program: Sequence[str]) -> Unit
     return SessionUnits(executor, clock, program)
 
 
-class Services:
-    """The machine's own services, through systemctl."""
-
-    TIMEOUT = 120.0
-
-    def __init__(self, run: Callable[[Sequence[str], float], object]) -> None:
-        self._run = run
+class Services(Protocol):
+    """The machine's own services."""
 
     def look(self, unit: str) -> Mapping[str, Optional[str]]:
         """Return ``{load, active, enabled}`` of a unit."""
-        done = self._run(["systemctl", "show", "-p", "LoadState,ActiveState,UnitFileState", "--", unit], 15.0)
-        rows = dict(line.split("=", 1) for line in getattr(done, "out", "").splitlines() if "=" in line)
+
+    def act(self, verb: str, unit: str) -> None:
+        """Run one verb (start, stop, restart, reload, enable, disable) on a unit. Raises KeeperError(failed)."""
+
+
+class SystemdServices:
+    """Services through systemctl."""
+
+    TIMEOUT = 120.0
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def look(self, unit: str) -> Mapping[str, Optional[str]]:
+        """Return the state of a unit, see Services."""
+        done = self._executor.run(["systemctl", "show", "-p", "LoadState,ActiveState,UnitFileState", "--", unit], 15.0)
+        rows = dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
         return {
             "load": rows.get("LoadState"),
             "active": rows.get("ActiveState"),
@@ -199,7 +209,7 @@ class Services:
         }
 
     def act(self, verb: str, unit: str) -> None:
-        """Run one verb (start, stop, restart, reload, enable, disable) on a unit. Raises KeeperError(failed)."""
-        done = self._run(["systemctl", verb, "--", unit], self.TIMEOUT)
-        if getattr(done, "rc", 1) != 0:
-            raise KeeperError(FAILED, f"systemctl {verb} {unit}: {getattr(done, 'err', '').strip()[-300:]}")
+        """Run one verb on a unit, see Services."""
+        done = self._executor.run(["systemctl", verb, "--", unit], self.TIMEOUT)
+        if done.rc != 0:
+            raise KeeperError(FAILED, f"systemctl {verb} {unit}: {done.err.strip()[-300:]}")

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot
 
 from keeper import verbs
 from keeper.core import Keeper
-from keeper.ports import FileLocks, Finished
+from keeper.ports import FileLocks
 from keeper.store import Store
 
 NONCE = "0123456789abcdef0123456789abcdef"
@@ -105,6 +104,11 @@ class FakeLooker:
         return text
 
 
+def names(place: Path) -> List[str]:
+    """Return what is in a directory, hidden files too."""
+    return sorted(path.name for path in place.iterdir())
+
+
 class NoEngine:
     def __call__(self) -> Any:
         raise AssertionError("no engine in this test")
@@ -133,7 +137,7 @@ class Bench:
             self.units,
             self.services,
             FakeLooker(),
-            lambda: self.engine,  # type: ignore[arg-type]
+            lambda: self.engine,
         )
         return self.keeper
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.keeper.bench import Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import random
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
 from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import Content, Stat
+
+if TYPE_CHECKING:
+    import random
 
 
 class Crash(BaseException):
@@ -42,12 +44,16 @@ class Node:
         self.unsynced.append((removed, added, child))
 
 
+def _nothing(what: str) -> None:
+    pass
+
+
 class MemoryFiles:
     """One filesystem. ``step`` is called before each change and may raise Crash."""
 
     def __init__(self) -> None:
         self.root = Node("dir", Content(b"", 0o755, 0, 0))
-        self.step: Callable[[str], None] = lambda what: None
+        self.step: Callable[[str], None] = _nothing
         self.full = False
 
     def open(self, path: str) -> MemoryDirectory:

@@ -164,6 +164,7 @@ def test_renewing_gives_the_whole_time_again(bench: Bench) -> None:
 
 def _race(root: str, number: int, barrier: Any, results: Any) -> None:
     from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio  # noqa: PLC0415
+
     from keeper import verbs  # noqa: PLC0415
     from keeper.core import Keeper  # noqa: PLC0415
     from keeper.ports import FileLocks, RealClock  # noqa: PLC0415

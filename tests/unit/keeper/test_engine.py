@@ -25,7 +25,7 @@ class EngineBench(Bench):
         world.net("pit_net")
         world.vol("pit_data")
         self.programs: Dict[str, Callable[[], int]] = {"./up": self.up, "./deploy": self.deploy}
-        self.ran: "list[str]" = []
+        self.ran: list[str] = []
         self.units.start = self._start  # type: ignore[method-assign]
 
     def _start(self, unit: str, spec: str, timeout: float) -> None:
@@ -83,7 +83,7 @@ def picture(engine: FakeEngine) -> Any:
     }
 
 
-def deploy(pit: EngineBench, **more: Any) -> "tuple[int, Dict[str, Any]]":
+def deploy(pit: EngineBench, **more: Any) -> tuple[int, Dict[str, Any]]:
     request = {"item": "deploy", "argv": ["./deploy"], "cwd": "/e2e", "user": "ops", "undo": UNDO, **more}
     return pit.try_call("command", fence=pit.fence, **request)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.keeper.bench import HOLDER, NONCE, Bench
 
 
-def write(bench: Bench, fence: Dict[str, Any]) -> "tuple[int, Dict[str, Any]]":
+def write(bench: Bench, fence: Dict[str, Any]) -> tuple[int, Dict[str, Any]]:
     return bench.try_call("file", fence=fence, item="late", path=str(Path(bench.root, "late")), content="late")
 
 
@@ -60,9 +60,7 @@ def test_a_command_that_ends_after_its_lease_is_not_recorded(bench: Bench) -> No
         bench.clock.now += 61
 
     bench.units.start = slow  # type: ignore[method-assign]
-    code, answer = bench.try_call(
-        "command", fence=bench.fence, item="slow", argv=["true"], undo={"argv": ["true"]}, user=_me()
-    )
+    code, answer = bench.try_call("command", fence=bench.fence, item="slow", argv=["true"], undo={"argv": ["true"]}, user=_me())
     assert (code, answer["error"]["kind"]) == (3, "fence")
     bench.units.start = start  # type: ignore[method-assign]
     assert bench.call("recover", resource="miner-0")["proven"]

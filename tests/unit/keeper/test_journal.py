@@ -3,11 +3,10 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.benchkeeper.core.plugins.module_utils import _journal
 from ansible_collections.benchkeeper.core.plugins.module_utils._journal import JournalError
+from hypothesis import given
+from hypothesis import strategies as st
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),

@@ -4,11 +4,10 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot, Deadline, Lease, LeaseError
+from hypothesis import given
+from hypothesis import strategies as st
 
 names = st.text(string.ascii_letters + string.digits, min_size=1, max_size=20)
 numbers = st.floats(min_value=0, max_value=1e10, allow_nan=False)
