@@ -10,7 +10,13 @@ from ansible.errors import AnsibleFilterError
 HOST = "@{host}@"
 
 
-def baseline_of(embedded: Mapping[str, Any], folder: str, host: str, groups: Sequence[str], tags: Mapping[str, str]) -> Dict[str, Any]:
+def baseline_of(
+    embedded: Mapping[str, Any],
+    folder: str,
+    host: str,
+    groups: Sequence[str],
+    tags: Mapping[str, str],
+) -> Dict[str, Any]:
     """Return ``{images, repositories, steps}`` of one machine, from all groups it is in, in the order of the file.
 
     Args:

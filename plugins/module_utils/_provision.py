@@ -20,7 +20,7 @@ RECORDS = Path("/var/lib/benchkeeper-baseline")
 TAIL = 1200
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A step could not be done; the text says which and why."""
 
 
@@ -66,17 +66,17 @@ class Provisioner:
             self._texts = dict(json.loads(self._record.read_text(encoding="utf-8")))
 
     def walk(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """Do every step; raise Failed at the first that cannot be done."""
+        """Do every step; raise FailedError at the first that cannot be done."""
         kinds = {"dir": self._dir, "file": self._file, "link": self._link, "unit": self._unit}
         kinds |= {"command": self._command, "wait": self._wait}
         for step in steps:
             kind = str(step.get("kind"))
             if kind not in kinds:
-                raise Failed(f"unknown kind of step: {kind}")
+                raise FailedError(f"unknown kind of step: {kind}")
             try:
                 kinds[kind](step)
             except (OSError, KeyError, ValueError) as error:
-                raise Failed(f"{kind} {step.get('path') or step.get('dest') or step.get('name') or ''}: {error}") from error
+                raise FailedError(f"{kind} {step.get('path') or step.get('dest') or step.get('name') or ''}: {error}") from error
 
     def _own(self, path: Path, step: Mapping[str, Any], mode: int) -> bool:
         """Give a path its owner and mode; tell whether that changed anything."""
@@ -127,7 +127,7 @@ class Provisioner:
 
     def _link(self, step: Mapping[str, Any]) -> None:
         path, target = Path(step["path"]), str(step["target"])
-        if path.is_symlink() and os.readlink(path) == target:
+        if path.is_symlink() and str(path.readlink()) == target:
             return
         self.did.append(f"link {path}")
         if not self.dry_run:
@@ -157,7 +157,7 @@ class Provisioner:
     def _systemctl(self, *arguments: str) -> str:
         code, said = _run({"argv": ["systemctl", *arguments], "timeout": 60})
         if code:
-            raise Failed(f"systemctl {' '.join(arguments)}: {said.strip()[-TAIL:]}")
+            raise FailedError(f"systemctl {' '.join(arguments)}: {said.strip()[-TAIL:]}")
         return said
 
     def _command(self, step: Mapping[str, Any]) -> None:
@@ -167,7 +167,7 @@ class Provisioner:
         if not self.dry_run:
             code, said = _run(step)
             if code:
-                raise Failed(f"{_shown(step)} ended with {code}: {said.strip()[-TAIL:]}")
+                raise FailedError(f"{_shown(step)} ended with {code}: {said.strip()[-TAIL:]}")
         self.did.append(f"command {_shown(step)} ({time.monotonic() - began:.1f} s)")
 
     def _wait(self, step: Mapping[str, Any]) -> None:
@@ -177,8 +177,9 @@ class Provisioner:
             if code == 0 and str(step.get("contains", "")) in said:
                 return
             if time.monotonic() >= deadline:
-                raise Failed(f"{_shown(step)} was not good within {step.get('timeout', 60)} s (last: {code}): {said.strip()[-TAIL:]}")
-            time.sleep(random.uniform(0.3, 0.7))
+                limit = step.get("timeout", 60)
+                raise FailedError(f"{_shown(step)} was not good within {limit} s (last: {code}): {said.strip()[-TAIL:]}")
+            time.sleep(random.uniform(0.3, 0.7))  # noqa: S311 -- jitter, not a secret
 
 
 def _shown(step: Mapping[str, Any]) -> str:

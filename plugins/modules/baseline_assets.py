@@ -87,7 +87,7 @@ as "$1" "$2" clean --quiet -fd
 """
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """Something could not be brought over."""
 
 
@@ -102,7 +102,7 @@ class Sender:
         """Run a command on the machine for its output; empty when it fails."""
         done = subprocess.run([*self.ssh, shlex.join(argv)], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode == 255:
-            raise Failed(f"{self.ssh[-1]} is not reached: {done.stderr.strip()[-300:]}")
+            raise FailedError(f"{self.ssh[-1]} is not reached: {done.stderr.strip()[-300:]}")
         return done.stdout.strip() if done.returncode == 0 else ""
 
     def stream(self, producer: list[str], consumer: list[str]) -> None:
@@ -113,13 +113,13 @@ class Sender:
             source.stdout.close()  # else a producer whose taker died would wait for ever
         words = source.stderr.read() if source.stderr else b""
         if source.wait() or taken.returncode:
-            raise Failed(f"{producer[0]} to {self.ssh[-1]}: {(words + taken.stderr).decode(errors='replace').strip()[-600:]}")
+            raise FailedError(f"{producer[0]} to {self.ssh[-1]}: {(words + taken.stderr).decode(errors='replace').strip()[-600:]}")
 
 
 def _local(*argv: str) -> str:
     done = subprocess.run(argv, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise Failed(f"{argv[0]} {argv[1]}: {done.stderr.strip()[-300:]}")
+        raise FailedError(f"{argv[0]} {argv[1]}: {done.stderr.strip()[-300:]}")
     return done.stdout.strip()
 
 
@@ -133,8 +133,9 @@ def send_image(sender: Sender, tag: str, name: str, *, dry_run: bool) -> bool:
     if not dry_run:
         if not sender.ask("docker", "image", "inspect", "--format", "{{.Id}}", identity):
             sender.stream([docker, "save", tag], ["docker", "load", "--quiet"])
-        if sender.ask("docker", "tag", identity, name) or sender.ask("docker", "image", "inspect", "--format", "{{.Id}}", name) != identity:
-            raise Failed(f"{name} is not {identity} on {sender.ssh[-1]} after loading it")
+        sender.ask("docker", "tag", identity, name)
+        if sender.ask("docker", "image", "inspect", "--format", "{{.Id}}", name) != identity:
+            raise FailedError(f"{name} is not {identity} on {sender.ssh[-1]} after loading it")
     return True
 
 
@@ -157,14 +158,13 @@ def main() -> None:
     sender = Sender(given["host"], given["ssh_config"])
     did = []
     try:
-        for image in given["images"]:
-            if send_image(sender, image["tag"], image["as"], dry_run=dry_run):
-                did.append(f"image {image['as']}")
+        images = [image for image in given["images"] if send_image(sender, image["tag"], image["as"], dry_run=dry_run)]
+        did += [f"image {image['as']}" for image in images]
         for repository in given["repositories"]:
             commit = send_repository(sender, given["bare"], repository, dry_run=dry_run)
             if commit:
                 did.append(f"repository {repository['dest']} at {commit[:7]}")
-    except Failed as failure:
+    except FailedError as failure:
         module.fail_json(msg=str(failure), did=did)
     module.exit_json(changed=bool(did), did=did)
 

@@ -56,7 +56,7 @@ did:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.benchkeeper.core.plugins.module_utils._provision import Failed, Provisioner
+from ansible_collections.benchkeeper.core.plugins.module_utils._provision import FailedError, Provisioner
 
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
@@ -70,7 +70,7 @@ def main() -> None:
     provisioner = Provisioner(module.params["name"], dry_run=module.check_mode)
     try:
         provisioner.walk(module.params["steps"])
-    except Failed as failure:
+    except FailedError as failure:
         module.fail_json(msg=str(failure), did=provisioner.did)
     module.exit_json(changed=bool(provisioner.did), did=provisioner.did)
 

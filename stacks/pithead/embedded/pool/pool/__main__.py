@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from common import http, life
 from common.stratum import Job, Server, Session
+
 from pool.work import job
 
 FIRST_HEIGHT = 3_000_000

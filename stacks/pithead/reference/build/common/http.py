@@ -74,6 +74,14 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, s
     return method, target, headers
 
 
+def body_size(headers: dict[str, str]) -> int:
+    """Give the announced size of a body; ValueError when it is none or too large."""
+    size = int(headers.get("content-length", "0"))
+    if not 0 <= size <= MAX_BODY:
+        raise ValueError("body too large")
+    return size
+
+
 async def serve(handler: Handler, host: str, port: int) -> asyncio.Server:
     """Listen and answer with `handler`; an exception of the handler is a 500 with its text."""
 
@@ -81,11 +89,7 @@ async def serve(handler: Handler, host: str, port: int) -> asyncio.Server:
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 method, target, headers = await read_head(reader)
-                size = int(headers.get("content-length", "0"))
-                if not 0 <= size <= MAX_BODY:
-                    message = "body too large"
-                    raise ValueError(message)
-                body = await reader.readexactly(size)
+                body = await reader.readexactly(body_size(headers))
             parts = urlsplit(target)
             request = Request(method, parts.path, parse_qs(parts.query), headers, body)
             response = await _answer(handler, request)

@@ -26,7 +26,7 @@ class Node:
 
     def __init__(self, host: str, port: int, user: str, password: str, timeout: float = 5.0) -> None:
         self.host, self.port, self.timeout = host, port, timeout
-        self._user, self._password = user, password
+        self._login = (user, password)
         self._connection: http.client.HTTPConnection | None = None
         self._challenge: dict[str, str] = {}
         self._count = 0
@@ -88,7 +88,7 @@ class Node:
         headers = {"Content-Type": JSON}
         if self._challenge:
             self._count += 1
-            headers["Authorization"] = digest_header(self._challenge, self._user, self._password, path, self._count)
+            headers["Authorization"] = digest_header(self._challenge, self._login, path, self._count, secrets.token_hex(8))
         self._connection.request("POST", path, body, headers)
         response = self._connection.getresponse()
         return response.status, response.getheader("WWW-Authenticate", ""), response.read()
@@ -104,9 +104,9 @@ def parse_challenge(header: str) -> dict[str, str]:
     return found
 
 
-def digest_header(challenge: dict[str, str], user: str, password: str, path: str, count: int, cnonce: str = "") -> str:
-    """Build the Authorization header of a POST for a challenge with qop=auth and MD5."""
-    cnonce = cnonce or secrets.token_hex(8)
+def digest_header(challenge: dict[str, str], login: tuple[str, str], path: str, count: int, cnonce: str) -> str:
+    """Build the Authorization header of a POST for a challenge with qop=auth and MD5; `login` is user and password."""
+    user, password = login
     realm, nonce = challenge.get("realm", ""), challenge.get("nonce", "")
     ha1 = _md5(f"{user}:{realm}:{password}")
     response = _md5(f"{ha1}:{nonce}:{count:08x}:{cnonce}:auth:{_md5(f'POST:{path}')}")

@@ -134,7 +134,7 @@ async def main() -> None:
                 await dashboard.poll()
             except Exception as error:  # noqa: BLE001 - one bad poll must not end the dashboard
                 life.log(f"poll failed: {type(error).__name__}: {error}")
-            await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            await asyncio.sleep(every * random.uniform(0.9, 1.1))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ class Tari:
             return None
         height = protobuf.as_int(metadata, 1)
         synced = bool(protobuf.as_int(tip, 2))
-        return ChainReading(height=height if synced else protobuf.as_int(progress, 2), target=protobuf.as_int(progress, 1), synced=synced)
+        return ChainReading(
+            height=height if synced else protobuf.as_int(progress, 2), target=protobuf.as_int(progress, 1), synced=synced
+        )
 
 
 def workers(address: str, token: str) -> list[WorkerRow] | None:
@@ -82,7 +84,9 @@ def rig(ip: str, port: int, inside: str) -> RigReading | None:
     document = _get(f"http://{ip}:{port}/1/summary", 1.0, {})
     try:
         rates = [rate or 0.0 for rate in (document or {})["hashrate"]["total"]]
-        return RigReading(h60=rates[1], h15=rates[2], uptime=int((document or {})["uptime"]), version=str((document or {})["version"]))
+        return RigReading(
+            h60=rates[1], h15=rates[2], uptime=int((document or {})["uptime"]), version=str((document or {})["version"])
+        )
     except (KeyError, IndexError, TypeError, ValueError):
         return None
 
@@ -108,7 +112,7 @@ def containers(port: int) -> dict[str, str] | None:
 
 def act(port: int, verb: str, container: str) -> bool:
     """Start or stop a container through the acting socket proxy; True when it is so now."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/containers/{container}/{verb}", method="POST")  # noqa: S310 - loopback
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/containers/{container}/{verb}", method="POST")
     try:
         with OPENER.open(request, timeout=30) as response:
             return bool(response.status in {204, 304})

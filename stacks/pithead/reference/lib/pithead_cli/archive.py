@@ -6,7 +6,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pithead_cli import envfile, host, settings
@@ -35,9 +35,16 @@ def backup(place: Place, *, yes: bool, encrypt: bool, chains: bool) -> None:
     if not yes and not confirmed("The stack is stopped for the time of the backup. Go on? [y/N]"):
         info("Backup cancelled. No changes were made.")
         return
-    members = [place.config, place.env, place.caddyfile, *(Path(values[key]) for key in (*DIRECTORIES, *(CHAINS if chains else ())))]
-    present = [str(path.resolve().relative_to("/")) for path in members if host.run(as_root(["test", "-e", str(path)]), quiet=True) == 0]
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    members = [
+        place.config,
+        place.env,
+        place.caddyfile,
+        *(Path(values[key]) for key in (*DIRECTORIES, *(CHAINS if chains else ()))),
+    ]
+    present = [
+        str(path.resolve().relative_to("/")) for path in members if host.run(as_root(["test", "-e", str(path)]), quiet=True) == 0
+    ]
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     target = place.backups / f"pithead-backup-{stamp}.tar.gz{'.enc' if encrypt else ''}"
     compose = Compose(place)
     with mutation_lock(place, "backup"):

@@ -8,7 +8,7 @@ import random
 import shutil
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pithead_cli import envfile, host, settings
@@ -44,7 +44,9 @@ def derive(place: Place, old: dict[str, str], onions: dict[str, str] | None = No
     password = wanted["dashboard.auth.password"]
     if password and not values["DASHBOARD_AUTH_HASH_B64"]:
         image = f"pithead-caddy:{place.stack_version()}"
-        hashed = host.ask(["docker", "run", "--rm", "-i", "--network", "none", image, "hash-password"], stdin=f"{password}\n{password}\n")
+        hashed = host.ask(
+            ["docker", "run", "--rm", "-i", "--network", "none", image, "hash-password"], stdin=f"{password}\n{password}\n"
+        )
         values["DASHBOARD_AUTH_HASH_B64"] = base64.b64encode(hashed.strip().splitlines()[-1].encode()).decode()
         values = env_values(wanted, old | values, place.facts(onions))
     return values
@@ -294,7 +296,7 @@ def rotate_secrets(place: Place, *, yes: bool) -> None:
     if not yes and not confirmed("Replace the node's password and the proxy's token? [y/N]"):
         info("Rotation cancelled. No changes were made.")
         return
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     with mutation_lock(place, "rotate-secrets"):
         for path in (place.config, place.env):
             shutil.copy2(path, Path(f"{path}.bak-{stamp}"))

@@ -41,7 +41,7 @@ def _backup(place: Place, given: set[str], _words: list[str]) -> None:
 
 def _logs(place: Place, _given: set[str], words: list[str]) -> int:
     compose = Compose(place)
-    os.execvpe("docker", compose.argv("logs", "-f", *words), os.environ | compose.extra())  # noqa: S606, S607 - a passthrough
+    os.execvpe("docker", compose.argv("logs", "-f", *words), os.environ | compose.extra())  # noqa: S606 - a passthrough
 
 
 YES = {"-y": "do not ask", "--yes": "do not ask"}
@@ -154,7 +154,7 @@ def _one(place: Place, name: str, rest: list[str]) -> int:
     words = [word for word in rest if not word.startswith("-")]
     unknown = given - set(verb.options)
     if unknown:
-        message = f"{name} has no option {sorted(unknown)[0]}"
+        message = f"{name} has no option {min(unknown)}"
         raise Refusal(message)
     if not verb.words[0] <= len(words) <= verb.words[1] or (verb.choices and not set(words) <= set(verb.choices)):
         message = f"{name} does not take {' '.join(words) or 'no argument'!r}"

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pithead_cli import envfile
@@ -55,11 +55,11 @@ class Place:
         return (self.directory / "VERSION").read_text().strip()
 
     def stack_version(self) -> str:
-        """The tag of the images."""
+        """Give the tag of the images."""
         return "dev" if self.source_checkout else f"v{self.version}"
 
     def revision(self) -> str:
-        """The commit of the checkout, `unknown` where it is none."""
+        """Give the commit of the checkout, `unknown` where it is none."""
         done = subprocess.run(
             ["git", "-C", str(self.directory), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, env=_plain_env()
         )
@@ -93,9 +93,7 @@ def run(argv: list[str], *, extra: dict[str, str] | None = None, quiet: bool = F
 
 def ask(argv: list[str], *, extra: dict[str, str] | None = None, cwd: Path | None = None, stdin: str = "") -> str:
     """Run a program for its output; Refusal with its last words when it fails."""
-    done = subprocess.run(
-        argv, env=_plain_env() | (extra or {}), input=stdin, capture_output=True, text=True, check=False, cwd=cwd
-    )
+    done = subprocess.run(argv, env=_plain_env() | (extra or {}), input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
     if done.returncode:
         message = f"{argv[0]} failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
         raise Refusal(message)
@@ -109,15 +107,14 @@ def as_root(argv: list[str]) -> list[str]:
 
 def make_data_dirs(values: dict[str, str]) -> None:
     """Create the data directories and give what is in them back to the services that own them."""
-    script = [
-        'set -e; while [ "$#" -gt 0 ]; do install -d -m "$3" -o "${1%:*}" -g "${1#*:}" "$2"; '
-        'find "$2" ! \\( -uid "${1%:*}" -gid "${1#*:}" \\) -exec chown -h "$1" {} +; shift 3; done'
-    ]
+    # Arguments come in threes: owner, directory, mode.
+    give_back = 'find "$2" ! \\( -uid "${1%:*}" -gid "${1#*:}" \\) -exec chown -h "$1" {} +'
+    script = f'set -e; while [ "$#" -gt 0 ]; do install -d -m "$3" -o "${{1%:*}}" -g "${{1#*:}}" "$2"; {give_back}; shift 3; done'
     wanted: list[str] = []
     for key, owner in OWNERS.items():
         wanted += [owner, values[key], "0700" if key == "TOR_DATA_DIR" else "0755"]
     wanted += [OWNERS["P2POOL_DATA_DIR"], f"{values['P2POOL_DATA_DIR']}/stats", "0755"]
-    if run(as_root(["sh", "-c", *script, "sh", *wanted])):
+    if run(as_root(["sh", "-c", script, "sh", *wanted])):
         message = "the data directories could not be prepared"
         raise Refusal(message)
 
@@ -150,7 +147,7 @@ def mutation_lock(place: Place, verb: str) -> Iterator[None]:
         return
     try:
         _take(handle, float(os.environ.get("PITHEAD_LOCK_TIMEOUT", "300")))
-        since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid={os.getpid()} verb={verb} since={since}\n".encode(), 0)
         os.environ["PITHEAD_LOCK_HELD"] = str(place.lock)

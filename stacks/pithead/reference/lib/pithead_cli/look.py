@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -149,7 +148,7 @@ def _disk(place: Place) -> Iterator[Row]:
 
 def _deployment(place: Place) -> Iterator[Row]:
     try:
-        mode = stat.S_IMODE(os.stat(place.env).st_mode)
+        mode = stat.S_IMODE(place.env.stat().st_mode)
     except FileNotFoundError:
         yield "fail", ".env does not exist: run ./pithead setup"
         return

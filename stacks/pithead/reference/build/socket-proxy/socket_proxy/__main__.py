@@ -29,7 +29,9 @@ async def relay(rules: Rules, socket: str, reader: asyncio.StreamReader, writer:
             await writer.drain()
             return
         try:
-            engine_writer.write(f"{method} {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+            engine_writer.write(
+                f"{method} {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+            )
             while chunk := await engine_reader.read(65536):
                 writer.write(chunk)
                 await writer.drain()

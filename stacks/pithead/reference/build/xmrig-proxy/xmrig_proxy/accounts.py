@@ -45,18 +45,18 @@ class Accounts:
     most_miners: int = 0
 
     def joined(self, name: str, ip: str, now: float) -> None:
-        """A miner logged in."""
+        """Note that a miner logged in."""
         worker = self.workers.setdefault(name, Worker(name, ip, first_seen=now))
         worker.ip = ip
         worker.connections += 1
         self.most_miners = max(self.most_miners, self.miners)
 
     def left(self, name: str) -> None:
-        """A miner's connection ended."""
+        """Note that a miner's connection ended."""
         self.workers[name].connections -= 1
 
     def accepted(self, name: str, difficulty: int, actual: int, now: float) -> None:
-        """A share was taken upstream; `actual` is the difficulty its hash had."""
+        """Count a share that was taken upstream; `actual` is the difficulty its hash had."""
         worker = self.workers[name]
         worker.accepted += 1
         worker.hashes += difficulty
@@ -66,11 +66,11 @@ class Accounts:
         self.best = sorted([*self.best, actual], reverse=True)[:10]
 
     def rejected(self, name: str) -> None:
-        """A share was refused upstream."""
+        """Count a share that was refused upstream."""
         self.workers[name].rejected += 1
 
     def invalid(self, name: str) -> None:
-        """A share never went upstream."""
+        """Count a share that never went upstream."""
         self.workers[name].invalid += 1
 
     @property

@@ -17,7 +17,7 @@ PauseOf = Callable[[], float]
 
 def pause() -> float:
     """Give a jittered pause between two tries, in seconds."""
-    return random.uniform(0.3, 0.8)  # noqa: S311 - jitter, not a secret
+    return random.uniform(0.3, 0.8)
 
 
 class Upstream:
@@ -83,7 +83,12 @@ class Upstream:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(host, int(port), limit=stratum.MAX_LINE)
         self._writer = writer
-        login = {"login": pool.get("user") or "x", "pass": pool.get("pass") or "x", "agent": "xmrig-proxy/standin", "algo": ["rx/0"]}
+        login = {
+            "login": pool.get("user") or "x",
+            "pass": pool.get("pass") or "x",
+            "agent": "xmrig-proxy/standin",
+            "algo": ["rx/0"],
+        }
         writer.write(stratum.request(1, "login", login))
         while line := await reader.readline():
             self._take(stratum.parse(line))
