@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 10.0  # seconds without a line after which one is printed
 REFRESH = 4  # times a second
 _RECENT = 6
+_INNER = "Validating arguments against arg spec"  # Ansible's own task in front of every role
 _MARKS = {"ok": "✓", "changed": "✓", "failed": "✗", "unreachable": "✗", "skipped": "-"}
 
 
@@ -68,6 +69,7 @@ class View:
         self.checks: Counter[str] = Counter()
         self.steps: dict[str, list[str]] = {}
         self._walked: Counter[str] = Counter()
+        self._failed = False
 
     def know_steps(self, context: Mapping[str, Any]) -> None:
         """Take the titles of the steps that a run will go through, so that the running one has a name."""
@@ -89,10 +91,15 @@ class View:
             return f"── {self.phase}"
         if kind == "task.start":
             self.task = str(event.get("task", ""))
+            if self.task.startswith(_INNER):
+                return None
             return f"   {self.task}"
         if kind == "check":
             return self._check(event)
         if kind == "failed":
+            if self._failed:
+                return None  # the echo of the first one: what asserts and raises again because of it
+            self._failed = True
             return f" ✗ {event.get('task')}: {event.get('msg')}"
         if kind == "item" and event.get("item") and not event.get("check"):
             host = event.get("host")

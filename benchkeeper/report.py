@@ -59,7 +59,10 @@ def read(folder: Path) -> Run:
 
 
 def ends(run: Run) -> dict[str, results.HostEnd]:
-    """Return how each host of the run came back."""
+    """Return how each host of the run came back. One that was only looked at counts when it was looked at before."""
+    if run.context.get("mode") == "check":
+        looked = {path.parent.name for path in run.folder.glob("hosts/*/before.json")}
+        return {name: results.host_end(said) for name, said in (run.restored or {}).items() if name in looked}
     names = [str(host["name"]) for host in run.context.get("hosts", [])]
     unknown = [name for name in results.maybe_leased(run.events, names) if name not in (run.restored or {})]
     if run.restored is None:

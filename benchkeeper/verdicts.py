@@ -151,12 +151,14 @@ def _put(value: Any, item: Any) -> Any:
 
 
 def _one(check: DataCheck, data: Mapping[str, Any]) -> Verdict:
-    if check.when and not jmespath.search(check.when, data):
-        return Verdict(check.id, check.title, "skip", check.skip_reason, skip_class="by-design")
-    for probe in dict.fromkeys(_PROBE.findall(check.value + check.expected_from)):
-        why = _check.could_not_ask(data["snapshot"], probe)
-        if why:
-            return Verdict(check.id, check.title, "error", why)
+    # A condition that could not be asked is no reason to skip.
+    for text in (check.when, check.value + check.expected_from):
+        for probe in dict.fromkeys(_PROBE.findall(text)):
+            why = _check.could_not_ask(data["snapshot"], probe)
+            if why:
+                return Verdict(check.id, check.title, "error", why)
+        if text == check.when and text and not jmespath.search(text, data):
+            return Verdict(check.id, check.title, "skip", check.skip_reason, skip_class="by-design")
     expected = jmespath.search(check.expected_from, data) if check.expected_from else check.expected
     if check.expected_from and expected is None:
         return Verdict(check.id, check.title, "error", f"nothing at {check.expected_from} to compare with")

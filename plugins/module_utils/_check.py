@@ -127,6 +127,7 @@ OPERATORS: Dict[str, Callable[[Any, Any], bool]] = {
     "truthy": lambda _expected, actual: bool(actual),
     "falsy": lambda _expected, actual: not actual,
     "contains": _contains,
+    "in": lambda expected, actual: isinstance(expected, list) and actual in expected,
     "disjoint": lambda expected, actual: isinstance(actual, list) and not set(expected) & set(actual),
     "matches": lambda expected, actual: isinstance(actual, str) and re.search(expected, actual) is not None,
     "token": lambda expected, actual: expected in _tokens(actual),

@@ -1,0 +1,123 @@
+"""The decision about a run, as a table, and how what hosts said is put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchkeeper.results import Facts, HostEnd, decide, first_failure, hosts_of, maybe_leased, phases
+
+BACK = {"bench-0": HostEnd(restored=True, proven=True), "miner-0": HostEnd(restored=True, proven=True)}
+OPEN = {**BACK, "miner-0": HostEnd(restored=True, proven=False, state="unproven")}
+KEPT = {name: HostEnd(restored=False, proven=False, state="kept") for name in BACK}
+GREEN = {"pass": 80, "fail": 0, "warn": 1, "skip": 2, "error": 0}
+RED = {**GREEN, "fail": 2}
+BROKEN = {**GREEN, "error": 1}
+UNFIT = {"phase": "snapshot", "msg": "not fit: bench-0: synced"}
+BUSY = {"phase": "lease", "msg": "held", "busy": {"run_id": "other"}}
+USAGE = {"phase": "preflight", "msg": "unknown branch", "usage": True}
+DEPLOY = {"phase": "deploy", "msg": "the branch does not come up"}
+
+TABLE: list[tuple[str, dict[str, Any], str, int]] = [
+    ("good", {"counts": GREEN, "hosts": BACK}, "good", 0),
+    ("a red check", {"counts": RED, "hosts": BACK}, "bad", 1),
+    ("an error counts as red", {"counts": BROKEN, "hosts": BACK}, "bad", 1),
+    ("nothing checked", {"counts": {**GREEN, "pass": 0}, "hosts": BACK}, "bad", 1),
+    ("nothing written down", {}, "bad", 1),
+    ("the branch does not come up", {"counts": GREEN, "hosts": BACK, "failure": DEPLOY}, "bad", 1),
+    ("a secret in the results", {"counts": GREEN, "hosts": BACK, "leaks": ("junit.xml",)}, "bad", 1),
+    ("ansible-playbook was killed", {"counts": GREEN, "hosts": BACK, "died": "killed"}, "bad", 1),
+    ("typed wrong", {"failure": USAGE}, "usage", 2),
+    ("not fit", {"counts": RED, "failure": UNFIT, "hosts": BACK}, "unfit", 3),
+    ("not fit beats a red check", {"counts": RED, "failure": UNFIT}, "unfit", 3),
+    ("a host was lost", {"counts": RED, "failure": {**DEPLOY, "unreachable": True}, "hosts": BACK}, "unfit", 3),
+    ("leased to somebody else", {"failure": BUSY}, "busy", 75),
+    ("leased, seen by a run that only looks", {"failure": {"phase": "preflight", "msg": "leased: [x]"}}, "busy", 75),
+    ("not proven", {"counts": GREEN, "hosts": OPEN}, "unproven", 4),
+    ("not proven beats everything", {"counts": RED, "hosts": OPEN, "signal": 15, "failure": UNFIT}, "unproven", 4),
+    ("kept as asked", {"counts": GREEN, "hosts": KEPT, "keep": True}, "kept", 4),
+    ("kept but interrupted is not kept", {"counts": GREEN, "hosts": KEPT, "keep": True, "signal": 2}, "unproven", 4),
+    ("kept but one is worse", {"hosts": {**KEPT, "miner-0": OPEN["miner-0"]}, "keep": True}, "unproven", 4),
+    ("INT", {"counts": GREEN, "hosts": BACK, "signal": 2}, "interrupted", 130),
+    ("TERM", {"counts": RED, "hosts": BACK, "signal": 15}, "interrupted", 143),
+    ("HUP before anything was leased", {"signal": 1}, "interrupted", 129),
+    ("a signal beats not fit", {"signal": 15, "failure": UNFIT, "hosts": BACK}, "interrupted", 143),
+]
+
+
+@pytest.mark.parametrize(("facts", "verdict", "code"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_the_decision(facts: dict[str, Any], verdict: str, code: int) -> None:
+    decision = decide(Facts(**facts))
+    assert (decision.verdict, decision.exit_code) == (verdict, code)
+    assert decision.reason
+
+
+def item(host: str, status: str) -> dict[str, Any]:
+    return {"phase": "lease", "event": "item", "item": host, "status": status}
+
+
+START = {"phase": "lease", "event": "task.start", "task": "Take the leases"}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], []),
+        ([{"phase": "preflight", "event": "task.start"}], []),
+        ([START], ["miner-0", "bench-0"]),
+        ([START, item("miner-0", "changed")], ["bench-0"]),
+        ([START, item("miner-0", "changed"), item("bench-0", "unreachable")], ["bench-0"]),
+        ([START, item("miner-0", "failed"), item("bench-0", "changed")], []),
+    ],
+)
+def test_who_may_be_leased_without_anybody_having_written_it_down(events: list[dict[str, Any]], expected: list[str]) -> None:
+    assert maybe_leased(events, ["miner-0", "bench-0"]) == expected
+
+
+def test_a_recovery_has_the_last_word_but_does_not_unprove() -> None:
+    restored = {
+        "bench-0": {"restored": True, "proven": True},
+        "miner-0": {"restored": False, "proven": False, "items": [{"item": "x"}]},
+    }
+    recovered = [
+        {"item": "bench-0", "proven": True, "nothing_to_do": True},
+        {"item": "miner-0", "restored": True, "proven": True, "seconds": 3.5},
+    ]
+    ends = hosts_of("r", restored, recovered, [])
+    assert ends["miner-0"].proven
+    assert ends["miner-0"].items == ({"item": "x"},)
+    assert ends["bench-0"].proven
+
+
+def test_a_host_that_nobody_knows_of_is_not_proven() -> None:
+    ends = hosts_of("r", None, None, ["miner-0"])
+    assert not ends["miner-0"].proven
+
+
+def test_a_host_that_was_not_reached_is_not_proven() -> None:
+    ends = hosts_of("r", None, [{"item": "miner-0", "unreachable": True, "msg": "timed out"}], ["miner-0"])
+    assert ends["miner-0"].failures == ({"why": "timed out"},)
+
+
+def test_a_host_that_another_run_holds_was_never_ours() -> None:
+    assert hosts_of("r", None, [{"item": "miner-0", "busy": {"run_id": "other"}, "msg": "held"}], ["miner-0"]) == {}
+
+
+def test_a_free_host_that_was_never_leased_is_not_in_the_result() -> None:
+    assert hosts_of("r", {}, [{"item": "miner-1", "proven": True, "nothing_to_do": True}], []) == {}
+
+
+def test_the_first_failure_is_the_reason_and_later_ones_its_echo() -> None:
+    events = [{"event": "item"}, {"event": "failed", "msg": "first"}, {"event": "failed", "msg": "echo"}]
+    assert (first_failure(events) or {})["msg"] == "first"
+
+
+def test_phases_have_seconds_also_when_they_were_cut_off() -> None:
+    events = [
+        {"event": "phase.start", "phase": "lease", "s": 1.0},
+        {"event": "phase.end", "phase": "lease", "s": 2.5},
+        {"event": "phase.start", "phase": "deploy", "s": 2.5},
+        {"event": "item", "phase": "deploy", "s": 9.0},
+    ]
+    assert [(one["name"], one["seconds"]) for one in phases(events)] == [("lease", 1.5), ("deploy", 6.5)]
