@@ -89,24 +89,27 @@ class View:
         if kind == "phase.start":
             self.phase, self.phase_started, self.task = str(event.get("phase", "")), now, ""
             return f"── {self.phase}"
-        if kind == "task.start":
-            self.task = str(event.get("task", ""))
-            if self.task.startswith(_INNER):
-                return None
-            return f"   {self.task}"
-        if kind == "check":
-            return self._check(event)
-        if kind == "failed":
-            if self._failed:
-                return None  # the echo of the first one: what asserts and raises again because of it
-            self._failed = True
-            return f" ✗ {event.get('task')}: {event.get('msg')}"
-        if kind == "item" and event.get("item") and not event.get("check"):
-            host = event.get("host")
-            where = f"{event['item']} on {host}" if host and host != event["item"] else str(event["item"])
-            said = f": {event['msg']}" if event.get("msg") else ""
-            return f" {_MARKS.get(str(event.get('status')), ' ')} {where}{said}"
-        return None
+        takers = {"task.start": self._task, "check": self._check, "failed": self._failure, "item": self._item}
+        return takers[kind](event) if kind in takers else None
+
+    def _task(self, event: Mapping[str, Any]) -> str | None:
+        self.task = str(event.get("task", ""))
+        return None if self.task.startswith(_INNER) else f"   {self.task}"
+
+    def _failure(self, event: Mapping[str, Any]) -> str | None:
+        if self._failed:
+            return None  # the echo of the first one: what asserts and raises again because of it
+        self._failed = True
+        return f" ✗ {event.get('task')}: {event.get('msg')}"
+
+    @staticmethod
+    def _item(event: Mapping[str, Any]) -> str | None:
+        if not event.get("item"):
+            return None
+        host = event.get("host")
+        where = f"{event['item']} on {host}" if host and host != event["item"] else str(event["item"])
+        said = f": {event['msg']}" if event.get("msg") else ""
+        return f" {_MARKS.get(str(event.get('status')), ' ')} {where}{said}"
 
     def _check(self, event: Mapping[str, Any]) -> str:
         good = event.get("ok")

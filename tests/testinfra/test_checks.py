@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from ansible_collections.benchkeeper.core.plugins.module_utils._run_context import Request, build, check_request
 from ansible_collections.benchkeeper.core.plugins.module_utils._stdin_program import build_stdin_program
-from conftest import ROOT
 
 from benchkeeper import verdicts
+
+ROOT = Path(__file__).parents[2]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

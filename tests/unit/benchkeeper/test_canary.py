@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchkeeper import canary
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "bkcanary0123456789abcdef01234567"
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from benchkeeper import player, processes
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOK = """
@@ -23,7 +25,8 @@ PLAYBOOK = """
   vars: {{ ansible_python_interpreter: {python} }}
   tasks:
     - name: Say what is seen
-      ansible.builtin.shell: "env > {out}/env; cat /proc/$PPID/environ /proc/$PPID/cmdline > {out}/parent; echo {{{{ secret_value }}}} > {out}/value"
+      ansible.builtin.shell: >-
+        env > {out}/env; cat /proc/$PPID/environ /proc/$PPID/cmdline > {out}/parent; echo {{{{ secret_value }}}} > {out}/value
     - name: Last
       ansible.builtin.command: "sleep {seconds}"
 """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from benchkeeper import progress
 from benchkeeper.progress import Progress, Tail, View
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def write(path: Path, *events: dict[str, object]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchkeeper import report
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN = "20261121T081500Z-0a1b2c"
 NONCE, CANARY = "0123456789abcdef0123456789abcdef", "bkcanary0123456789abcdef01234567"

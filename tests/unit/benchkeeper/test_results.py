@@ -76,7 +76,7 @@ def test_who_may_be_leased_without_anybody_having_written_it_down(events: list[d
 
 
 def test_a_recovery_has_the_last_word_but_does_not_unprove() -> None:
-    restored = {
+    restored: dict[str, dict[str, Any]] = {
         "bench-0": {"restored": True, "proven": True},
         "miner-0": {"restored": False, "proven": False, "items": [{"item": "x"}]},
     }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils._check import OPERATORS, CheckError, Verdict, compare
 
 from benchkeeper import verdicts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CHECK = "- {id: a.b, title: T, phases: [scenario], value: snapshot.observed.x.y, expected: 1}\n"
 
@@ -83,7 +85,10 @@ def test_a_data_check() -> None:
 
 
 def test_a_check_for_each() -> None:
-    text = "- {id: 'n.{item}', title: '{item}', phases: [x], for_each: context.names, value: 'snapshot.observed.x.{item}', expected: 1}"
+    text = (
+        "- {id: 'n.{item}', title: '{item}', phases: [x], for_each: context.names, "
+        "value: 'snapshot.observed.x.{item}', expected: 1}"
+    )
     found = judge(text, {"observed": {"x": {"p": 1, "q": 2}}})
     assert [(one.id, one.verdict) for one in found] == [("n.p", "pass"), ("n.q", "fail")]
     (empty,) = judge(text.replace("context.names", "context.none"), {"observed": {"x": {}}})
@@ -131,7 +136,7 @@ def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_steps_become_verdicts() -> None:
-    lines = [{"id": "a", "ok": True}, {"id": "b", "ok": False, "why": "late"}, {"id": "c", "ok": None}]
+    lines: list[dict[str, Any]] = [{"id": "a", "ok": True}, {"id": "b", "ok": False, "why": "late"}, {"id": "c", "ok": None}]
     found = [one.verdict for one in verdicts.judge_steps(lines, "bench-0")]
     assert [(one.id, one.verdict, one.skip_class) for one in found] == [
         ("a", "pass", None),

@@ -33,7 +33,7 @@ ENV = {
     "XVB_ENABLED": "true",
     "P2POOL_FLAGS": "--merge-mine tari://172.28.0.27:18142 *** --socks5 172.28.0.25:9050 --no-dns",
     "P2POOL_PORT": "37889",
-    "STRATUM_BIND": "0.0.0.0",
+    "STRATUM_BIND": "0.0.0.0",  # noqa: S104 - compared, not bound
     "STRATUM_PORT": "3333",
     "NETWORK_SUBNET": "172.28.0.0/24",
     "DEPLOYMENT_COMPLETED": "true",
@@ -54,7 +54,7 @@ SERVICES: dict[str, tuple[int, str, str, list[str], list[str], list[tuple[str, i
     ),
     "tari": (1000, "mining_net", "172.28.0.27", [], ["/var/tari/node"], [("127.0.0.1", 18142, 18142)], False),
     "p2pool": (1000, "mining_net", "172.28.0.28", [], ["/stats"], [], False),
-    "xmrig-proxy": (1000, "mining_net", "172.28.0.29", [], [], [("0.0.0.0", 3333, 3333)], False),
+    "xmrig-proxy": (1000, "mining_net", "172.28.0.29", [], [], [("0.0.0.0", 3333, 3333)], False),  # noqa: S104 - compared
     "dashboard": (1000, "host", "", [], ["/data"], [], False),
     "docker-proxy": (0, "proxy_net", "172.18.0.2", [], [], [("127.0.0.1", 12375, 2375)], True),
     "docker-control": (0, "proxy_net", "172.18.0.3", [], [], [("127.0.0.1", 12376, 2375)], True),

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-import sys
-from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import good
-
 from benchkeeper.verdicts import Judged, Look, judge_look, load_checks
+from tests.unit.stacks.pithead import good
 
 CHECKS = load_checks(good.STACK / "checks")
 Mutate = Callable[[dict[str, Any]], Any]
