@@ -47,7 +47,8 @@ def run(keeper: Keeper, request: Request) -> Dict[str, Any]:
 
 def _one(keeper: Keeper, request: Request, call: Mapping[str, Any], position: int) -> Dict[str, Any]:
     action, name = text(call, "action"), text(call, "container")
-    grace = number(call, "timeout", STOP_GRACE, 0, STOP_GRACE)
+    # Never longer than the bound that a restore waits for after a client that died.
+    grace = min(number(call, "timeout", STOP_GRACE, 0, 86400.0), STOP_GRACE)
     fence = fence_of(request)
     engine = keeper.engine()
     with keeper.guarded(fence) as guarded:

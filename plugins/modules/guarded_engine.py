@@ -29,7 +29,7 @@ options:
     suboptions:
       action: {description: The call., type: str, required: true, choices: [stop, start, restart, kill, pause, unpause, rm]}
       container: {description: Name or id., type: str, required: true}
-      timeout: {description: 'Seconds between TERM and KILL, 10 at most.', type: float, default: 10}
+      timeout: {description: 'Seconds between TERM and KILL; more than 10 counts as 10.', type: float, default: 10}
   covered_by: {description: Another item of the run whose undo undoes these calls., type: str}
 """
 

@@ -209,13 +209,15 @@ def test_engine_calls_are_undone_by_state(pit: EngineBench) -> None:
     before = picture(pit.engine)
     pit.acquire()
     calls = [
-        {"action": "stop", "container": "app"},
+        {"action": "stop", "container": "app", "timeout": 300},
         {"action": "start", "container": "db"},
         {"action": "pause", "container": "foreign"},
     ]
     done = pit.guarded("engine", "calls", calls=calls)
     assert [one["before"]["state"] for one in done["calls"]] == ["running", "exited", "running"]
     assert picture(pit.engine) != before
+    journal = pit.call("evidence", resource="miner-0")["journal"]
+    assert {one["bound"] for one in journal if one["type"] == "INTENT"} == {12.0}
     pit.call("recover", resource="miner-0", nonce=NONCE)
     assert picture(pit.engine) == before
 
