@@ -12,7 +12,14 @@ prune=()
 if [ "${1:-serve}" = serve ]; then
     printf '%s\n' "${template//'{DIFFICULTY}'/${MONERO_DIFFICULTY:-100}}" > "$conf"
     unset MONERO_NODE_PASSWORD
-    exec monerod --config-file "$conf" --non-interactive "${prune[@]}"
+    monerod --config-file "$conf" --non-interactive "${prune[@]}" &
+    node=$!
+    # A node that is still starting takes note of SIGTERM and forgets it: say it until it is heard.
+    trap 'while kill -TERM "$node" 2>/dev/null; do sleep 0.3; done' TERM INT
+    set +e
+    wait "$node" # ended early by the trap
+    wait "$node"
+    exit $?
 fi
 
 printf '%s\n' "${template//'{DIFFICULTY}'/1}" > "$conf"

@@ -186,10 +186,10 @@ def restart(place: Place, what: str | None) -> None:
             compose.do("restart")
             compose.up()
         else:
-            compose.do("restart", what)
+            compose.do("restart", "--no-deps", what)
             if what == "tor" and local_node:
                 wait_for_health("tor", 120)
-                compose.do("restart", "monerod")
+                compose.do("restart", "--no-deps", "monerod")
     info(f"Restarted {what or 'the stack'}.")
 
 
