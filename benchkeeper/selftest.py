@@ -58,8 +58,9 @@ def unit(paths: Paths) -> bool:
 
 def role(paths: Paths) -> bool:
     """Every role on a machine of the embedded bench, by molecule."""
-    from benchkeeper import setup  # noqa: PLC0415 - the static level must not need an engine
+    from benchkeeper import keeper_program, setup  # noqa: PLC0415 - the static level must not need an engine
 
+    keeper_program.ensure(paths)
     setup.ensure_up(paths, "pithead", install=True, verbose=0)
     scenarios = sorted(path.parent.name for path in (paths.root / "molecule").glob("*/molecule.yml"))
     results = [_run(paths, f"role {name}", [_tool("molecule"), "test", "--scenario-name", name]) for name in scenarios]

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchkeeper import inventory, player, recovery, report, report_html, results, runs
+from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs
 from benchkeeper.console import complain
 from benchkeeper.errors import UnfitError, UsageError
 from benchkeeper.paths import Paths, checkout
@@ -101,7 +101,7 @@ def run_e2e(options: E2EOptions) -> int:
     ``--keep``.
     """
     paths = checkout()
-    paths.make_work()
+    keeper_program.ensure(paths)
     benches = inventory.read(options.inventory, plain=options.embedded).benches
     if not benches:
         raise UsageError("the inventory's group benches is empty")
@@ -242,7 +242,7 @@ def _remember(states: tuple[runs.RunState, ...], said: list[dict[str, Any]]) -> 
 def run_recover(options: RecoverOptions) -> int:
     """Put back what runs left; return 0 when everything is, 4 when something is not, 75 when somebody else holds it."""
     paths = checkout()
-    paths.make_work()
+    keeper_program.ensure(paths)
     said: list[dict[str, Any]] = []
     with Signals().taken() as signals:
         for wish in _wishes(options, paths):

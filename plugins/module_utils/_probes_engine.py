@@ -54,10 +54,11 @@ def _ports(document: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 
 def _networks(document: Mapping[str, Any]) -> Dict[str, str]:
+    """Return the fixed address in each network; empty where the engine gives out whichever is free at a start."""
     found = {}
     for name, network in ((document.get("NetworkSettings") or {}).get("Networks") or {}).items():
         fixed = (network.get("IPAMConfig") or {}).get("IPv4Address")
-        found[name] = network.get("IPAddress") or fixed or ""
+        found[name] = fixed or ""
     return dict(sorted(found.items()))
 
 
