@@ -18,6 +18,7 @@ from pithead_cli.rendering import PENDING_ONION, caddyfile, env_values
 from pithead_cli.say import Refusal, confirmed, info, warning
 
 PROFILE_SERVICES = {"local_node": "monerod", "local_tari": "tari"}
+NETWORKS = ("NETWORK_SUBNET", "PROXY_PREFIX")
 WALLETS = ("MONERO_WALLET_ADDRESS", "TARI_WALLET_ADDRESS")
 DESTRUCTIVE = {"MONERO_PRUNE", "MONERO_DATA_DIR", "TARI_DATA_DIR", "NETWORK_SUBNET"}
 # What a person should read when it changes; keys without words are not worth one.
@@ -141,7 +142,7 @@ def converge(place: Place, old: dict[str, str], new: dict[str, str], *, only_cha
     gone = [service for profile, service in PROFILE_SERVICES.items() if profile in before - after]
     if gone:
         compose.do("--profile", "*", "rm", "--stop", "--force", *gone)
-    if old.get("NETWORK_SUBNET", new["NETWORK_SUBNET"]) != new["NETWORK_SUBNET"]:
+    if any(old.get(key) != new[key] for key in NETWORKS):  # compose does not move a network that is in use
         compose.do("--profile", "*", "down")
     if not only_changed:
         compose.up()

@@ -12,6 +12,7 @@ from pithead_cli.settings import Settings
 
 POOLS = {"main": ("", 37889), "mini": ("--mini", 37888), "nano": ("--nano", 37890)}
 PENDING_ONION = "pending"
+PROXY_PREFIX = "172.28.255"  # of the network in which only the socket proxies are
 
 # Product defaults in seconds, and how small a scaled value may get before it costs more than it saves.
 TIMINGS = {
@@ -136,6 +137,7 @@ def env_values(settings: Settings, old: dict[str, str], host: HostFacts) -> dict
         "XVB_DONATION_LEVEL": settings["xvb.donation_level"],
         "NETWORK_SUBNET": settings["network.subnet"],
         "NETWORK_PREFIX": prefix,
+        "PROXY_PREFIX": PROXY_PREFIX,
         "TOR_EGRESS_FIREWALL": settings.flag("network.tor_egress_firewall"),
         "TOR_AUTO_HEAL": settings.flag("tor.auto_heal"),
         "TOR_DISABLE_NETWORK": "1" if host.offline else "0",
