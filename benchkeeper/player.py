@@ -127,7 +127,7 @@ class Player:
     @property
     def running(self) -> bool:
         """Whether it still plays."""
-        return self._thread.is_alive()
+        return bool(self._thread.is_alive())
 
     @property
     def code(self) -> int | None:

@@ -1,13 +1,14 @@
 """`./bench signals`: runs that are interrupted at random moments, and killed; each time everything must come back.
 
 INT, TERM and HUP go to the supervisor, which must recover by itself and end with 128+n. kill -9 goes to the supervisor,
-to ansible-playbook and to both; then `./bench recover`, typed in another directory, must finish the restore, and find nothing to do the
-second time.
+to ansible-playbook and to both; then `./bench recover`, typed in another directory, must finish the restore, and find
+nothing to do the second time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -89,7 +90,7 @@ def _wait(process: subprocess.Popen[bytes], moment: float) -> bool:
     return False
 
 
-def gentle(paths: Paths, stack: str, number: signal.Signals, moment: float, log: int) -> Row:
+def gentle(paths: Paths, stack: str, number: signal.Signals, log: int, moment: float) -> Row:
     """Send one signal to the supervisor and judge how it ends."""
     begun = time.monotonic()
     process = _start(paths, stack, log)
@@ -102,7 +103,7 @@ def gentle(paths: Paths, stack: str, number: signal.Signals, moment: float, log:
     return Row(number.name, moment, code, not why, why or "everything back", time.monotonic() - begun)
 
 
-def killed(paths: Paths, stack: str, what: str, moment: float, log: int) -> Row:
+def killed(paths: Paths, stack: str, what: str, log: int, moment: float) -> Row:
     """Kill -9 a part of the controller, then recover twice from another directory."""
     begun = time.monotonic()
     process = _start(paths, stack, log)
@@ -152,10 +153,9 @@ def run_signals(options: SignalsOptions) -> int:
         plan: list[tuple[str, Callable[[float], Row]]] = []
         for turn in range(options.count):
             number = GENTLE[turn % len(GENTLE)]
-            plan.append((number.name, lambda moment, number=number: gentle(paths, options.stack, number, moment, log)))  # type: ignore[misc]
+            plan.append((number.name, functools.partial(gentle, paths, options.stack, number, log)))
         if options.count >= len(GENTLE):
-            for what in KILLED:
-                plan.append((f"KILL {what}", lambda moment, what=what: killed(paths, options.stack, what, moment, log)))  # type: ignore[misc]
+            plan += [(f"KILL {what}", functools.partial(killed, paths, options.stack, what, log)) for what in KILLED]
         rows: list[Row] = []
         for name, act in plan:
             moment = dice.uniform(FIRST_MOMENT, max(FIRST_MOMENT + 1, latest))

@@ -1,0 +1,1 @@
+"""What modules, the keeper and the tests share: pure, typed, standard library only."""

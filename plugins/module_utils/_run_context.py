@@ -180,7 +180,8 @@ def build(
         asked: what `check_request` returned, with ``run_id`` and ``commit``.
         profile: the stack's profile.yml.
         exercise: the stack's exercise.yml.
-        places: ``live`` (directory, from the running container's label or the profile) and ``pool_host`` (how miners reach the bench).
+        places: ``live`` (directory, from the running container's label or the profile) and ``pool_host`` (how miners reach
+            the bench).
 
     Returns:
         A mapping of plain data without a placeholder left, without a secret in it.

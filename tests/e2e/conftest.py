@@ -50,7 +50,8 @@ class Bench:
             left += [f"{kind} {line}" for line in self.ssh("bench-0", *(["sudo", *listing])).split()]
         left += [f"tag {line}" for line in self.ssh("bench-0", "sudo", "docker", "image", "ls", "-q", "benchkeeper/keep").split()]
         for host in ("bench-0", "miner-0"):
-            find = f"sudo find / -xdev \\( -name '*{run_id}*' -o -name 'pithead-e2e' \\) -not -path '/proc/*' -not -path '/var/lib/benchkeeper/*' 2>/dev/null"
+            names = f"\\( -name '*{run_id}*' -o -name 'pithead-e2e' \\) -not -path '/proc/*' -not -path '/var/lib/benchkeeper/*'"
+            find = f"sudo find / -xdev {names} 2>/dev/null"
             left += [f"{host}:{line}" for line in self.ssh(host, find + "; true").split()]
             units = self.ssh(host, "systemctl list-units --all --plain --no-legend 'bk-*'")
             left += [f"{host}: unit {line.split()[0]}" for line in units.splitlines() if line.strip()]

@@ -123,7 +123,8 @@ UNFIT = {
 def test_a_miner_config_that_cannot_be_read_is_not_fit(bench: Bench, name: str) -> None:
     path = "/opt/rigforge/data/worker/xmrig/build/config.json"
     keep = f"sudo cp -a {path} /root/config.keep"
-    back = f"sudo sh -c 'rm -rf {path} {path}.aside; cp -a /root/config.keep {path}.new && mv {path}.new {path} && rm /root/config.keep'; sudo systemctl restart xmrig"
+    put = f"rm -rf {path} {path}.aside; cp -a /root/config.keep {path}.new && mv {path}.new {path} && rm /root/config.keep"
+    back = f"sudo sh -c '{put}'; sudo systemctl restart xmrig"
     bench.ssh("miner-0", keep)
     try:
         bench.ssh("miner-0", f"sudo F={path} sh -ec {json.dumps(UNFIT[name])}")

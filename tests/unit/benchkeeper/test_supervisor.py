@@ -1,0 +1,176 @@
+"""The supervisor as a process, on playbooks of a few lines: whatever ends the run, the recovery is played and the code is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchkeeper import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[3]
+CONFIG = f"""
+[defaults]
+collections_path = {ROOT}/collections
+roles_path = roles
+callback_plugins = {ROOT}/plugins/callback
+callbacks_enabled = benchkeeper.core.events
+"""
+HOSTS = f"""
+all:
+  vars: {{ansible_connection: local, ansible_python_interpreter: {sys.executable}}}
+  hosts: {{localhost: {{}}}}
+  children: {{benches: {{hosts: {{b: {{}}}}}}, miners: {{hosts: {{m: {{}}}}}}}}
+"""
+E2E = """
+- name: Run
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Context
+      ansible.builtin.copy:
+        dest: "{{ bench_results }}/{{ run_id }}/work/context.json"
+        content: >-
+          {{ {'run_id': run_id, 'mode': mode, 'branch': branch, 'stack': stack,
+              'hosts': [{'name': 'm'}, {'name': 'b'}], 'state_file': state_file} }}
+        mode: "0600"
+    - {name: Leases, ansible.builtin.import_role: {name: lease}}
+    - {name: Long work, ansible.builtin.command: sleep 600}
+"""
+LEASE = "- {name: Take, ansible.builtin.debug: {msg: x}, loop: [m, b]}"
+RECOVER = """
+- name: Recover
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - {name: Slowly, ansible.builtin.command: sleep 2}
+    - {name: Place, ansible.builtin.file: {path: "{{ recover_dir }}/work", state: directory, mode: "0700"}}
+    - name: Say
+      ansible.builtin.copy:
+        dest: "{{ recover_dir }}/work/recover.json"
+        content: "{{ [{'item': 'm', 'restored': true, 'proven': true}, {'item': 'b', 'restored': true, 'proven': PROVEN}] }}"
+        mode: "0600"
+"""
+PROGRAM = """
+import sys
+from pathlib import Path
+from benchkeeper import supervisor
+from benchkeeper.options import E2EOptions
+from benchkeeper.paths import Paths
+root = Path(sys.argv[1])
+supervisor.checkout = lambda: Paths(root)
+supervisor.keeper_program.ensure = lambda _paths: None
+options = E2EOptions("main", "4f" * 20, "pithead", "targeted", ("m",), None, False, None, 0, root / "hosts.yml", embedded=False)
+sys.exit(supervisor.run_e2e(options))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    files = {"ansible.cfg": CONFIG, "hosts.yml": HOSTS, "playbooks/e2e.yml": E2E, "roles/lease/tasks/main.yml": LEASE}
+    for name, text in {**files, "playbooks/recover.yml": RECOVER.replace("PROVEN", "true")}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def process(root: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "XDG_STATE_HOME": str(root / "state"), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(root)],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as one:
+        yield one
+        processes.end(processes.descendants(one.pid), grace=0.1)
+        one.kill()
+
+
+def until(root: Path, process: subprocess.Popen[str], text: str, pattern: str = "results/2*/events.jsonl") -> None:
+    """Wait until the run has come to a task."""
+    deadline = time.monotonic() + 60
+    while not any(text in path.read_text(encoding="utf-8") for path in root.glob(pattern)):
+        assert time.monotonic() < deadline, text
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+
+
+def result(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "results" / "latest" / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_recovers_and_ends_with_its_code(root: Path, process: subprocess.Popen[str], number: signal.Signals) -> None:
+    until(root, process, "Long work")
+    children = processes.descendants(process.pid)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert result(root)["verdict"] == "interrupted"
+    assert {name: end["proven"] for name, end in result(root)["restored"].items()} == {"b": True, "m": True}
+    assert processes.alive(children) == {}
+    assert "is everything back?     Yes, proven" in out
+    assert list((root / "state").rglob("*.json")) == [], "what is back is forgotten"
+    assert not list((root / "results").rglob("runner")), "ansible-runner's data are removed"
+
+
+def test_a_second_signal_is_noted_and_not_obeyed(root: Path, process: subprocess.Popen[str]) -> None:
+    until(root, process, "Long work")
+    process.send_signal(signal.SIGTERM)
+    until(root, process, "Slowly", ".bench/recover/*/events.jsonl")
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "SIGINT noted" in err
+    assert result(root)["restored"]["m"]["proven"]
+
+
+def test_a_killed_playbook_is_recovered(root: Path, process: subprocess.Popen[str]) -> None:
+    until(root, process, "Long work")
+    for pid in processes.descendants(process.pid):
+        if Path(f"/proc/{pid}").exists() and b"e2e.yml" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "killed" in result(root)["reason"]
+    assert all(end["proven"] for end in result(root)["restored"].values())
+
+
+def test_a_host_that_is_not_proven_beats_the_signal(root: Path, process: subprocess.Popen[str]) -> None:
+    (root / "playbooks" / "recover.yml").write_text(RECOVER.replace("PROVEN", "false"), encoding="utf-8")
+    until(root, process, "Long work")
+    process.send_signal(signal.SIGINT)
+    out, _err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "./bench recover --run" in out
+    (state,) = (root / "state").rglob("*.json")
+    assert state.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_secret_is_in_the_arguments_or_the_environment_of_the_playbook(root: Path, process: subprocess.Popen[str]) -> None:
+    until(root, process, "Long work")
+    (state,) = (root / "state").rglob("*.json")
+    known = json.loads(state.read_text(encoding="utf-8"))
+    for pid in processes.descendants(process.pid):
+        if not Path(f"/proc/{pid}/environ").exists():
+            continue
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        assert known["nonce"].encode() not in raw
+        assert known["canary"].encode() not in raw
