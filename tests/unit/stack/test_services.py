@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from common import monerod, protobuf
@@ -12,6 +12,9 @@ from dashboard.readings import ChainReading, Readings, WorkerRow, online, pool_t
 from p2pool import options, peers, stats
 from socket_proxy.rules import control, looking
 from xmrig_proxy.accounts import Accounts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SYNCED = ChainReading(height=10, target=10, synced=True)
 BEHIND = ChainReading(height=5, target=10, synced=False)
@@ -163,7 +166,8 @@ def test_only_short_lists_of_requests_reach_the_engine(method: str, path: str, l
 
 def test_the_first_of_the_nodes_two_challenges_is_answered() -> None:
     # As recorded: monerod sends MD5 and MD5-sess, which libraries join into one header.
-    header = 'Digest qop="auth",algorithm=MD5,realm="monero-rpc",nonce="N1",stale=false, Digest qop="auth",algorithm=MD5-sess,realm="monero-rpc",nonce="N2",stale=false'
+    one = 'Digest qop="auth",algorithm={},realm="monero-rpc",nonce="{}",stale=false'
+    header = ", ".join(one.format(*each) for each in (("MD5", "N1"), ("MD5-sess", "N2")))
     challenge = monerod.parse_challenge(header)
     assert (challenge["algorithm"], challenge["nonce"], challenge["realm"]) == ("MD5", "N1", "monero-rpc")
     answer = monerod.digest_header(challenge, ("user", "pass"), "/json_rpc", 1, "0a4f113b")
