@@ -123,8 +123,14 @@ def run_e2e(options: E2EOptions) -> int:
     with Signals().taken() as signals:
         with Progress(folder / "events.jsonl", folder / "work" / "context.json") as progress:
             signals.told = progress.line
-            _play(piece, folder, signals, progress)
-            result = report.render(folder)
+            try:
+                _play(piece, folder, signals, progress)
+                result = report.render(folder)
+            except Exception as error:
+                # A full disk here is no reason to leave a machine as it is there.
+                progress.line(f"!! the supervisor failed ({type(error).__name__}: {error}); everything is put back first")
+                _recover_blindly(paths, options, runs.again(state), progress)
+                raise
             if _must_recover(folder, result, signals.first):
                 result = _recover(paths, options, runs.again(state), folder, progress)
         if all(end["proven"] for end in result["restored"].values()):
@@ -169,6 +175,15 @@ def _recover(paths: Paths, options: E2EOptions, state: runs.RunState, folder: Pa
     for line in recovery.table(said):
         progress.line(f"   {line}")
     return recovery.write_down(state, said) or report.render(folder)
+
+
+def _recover_blindly(paths: Paths, options: E2EOptions, state: runs.RunState, progress: Progress) -> None:
+    """Recover every host of a run of which nothing could be written down."""
+    if not state.hosts or options.mode == "check":
+        return
+    wish = recovery.Wish(options.inventory, state.hosts, state.run_id, states=(state,), verbose=options.verbose)
+    for line in recovery.table(recovery.play(paths, wish, lambda _events: progress.beat)):
+        progress.line(f"   {line}")
 
 
 def farewell(result: dict[str, Any], folder: Path) -> list[str]:

@@ -164,6 +164,17 @@ def test_a_host_that_is_not_proven_beats_the_signal(root: Path, process: subproc
     assert state.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_report_that_cannot_be_drawn_does_not_hide_the_recovery(root: Path, process: subprocess.Popen[str]) -> None:
+    until(root, process, "Long work")
+    (folder,) = (root / "results").glob("2*")
+    (folder / "junit.xml").mkdir()
+    process.send_signal(signal.SIGTERM)
+    _out, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, 143)
+    assert "everything is put back first" in err
+    assert "restored and proven" in err
+
+
 def test_nothing_secret_is_in_the_arguments_or_the_environment_of_the_playbook(root: Path, process: subprocess.Popen[str]) -> None:
     until(root, process, "Long work")
     (state,) = (root / "state").rglob("*.json")
