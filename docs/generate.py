@@ -5,7 +5,7 @@
     python docs/generate.py --check   exit code 1 when a file is not what it would be
 
 Sources: the argument specs of the roles, DOCUMENTATION, EXAMPLES and RETURN of the modules with their fragments, the docstrings of
-the filters, the first comment of each playbook, the parser of `./bench`. Nothing is imported but that parser.
+filters and probes, the first comment of each playbook, the parser of `./bench`. Nothing is imported but that parser.
 """
 
 from __future__ import annotations
@@ -197,6 +197,23 @@ def filters_page() -> str:
     return "\n".join([HEADER, "# Filters", "", head, "", "| filter | returns |", "|---|---|", *rows, ""])
 
 
+def probes_page() -> str:
+    """Return the reference of the probes, from the docstrings of their functions: ``kind {options}``: what it sees."""
+    rows = []
+    for path in sorted((ROOT / "plugins" / "module_utils").glob("_probes_*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("probe_"):
+                text = plain(ast.get_docstring(node) or "").replace("``", "`")
+                spec, _, words = text.partition("`")[2].partition("`")
+                rows.append(f"| `{cell(spec)}` | {cell(words.lstrip(':. '))} |")
+    head = (
+        "A look at a host takes probes, by name; `?` marks an option that may be left out. See [profile.yml](profile.md).",
+        "The *invariant* part of what a probe sees must be equal again after a run, the *observed* part is what predicates are",
+        "judged on. A probe that cannot look says why, and is never a pass.",
+    )
+    return "\n".join([HEADER, "# Probes", "", *head, "", "| probe | sees |", "|---|---|", *sorted(rows), ""])
+
+
 # Playbooks and commands
 
 
@@ -256,6 +273,7 @@ def wanted() -> dict[Path, str]:
         "modules": modules_page(),
         "filters": filters_page(),
         "playbooks": playbooks_page(),
+        "probes": probes_page(),
         "commands": commands_page(),
     }
     files.update({REFERENCE / f"{name}.md": text.rstrip() + "\n" for name, text in pages.items()})
