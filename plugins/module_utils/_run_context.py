@@ -22,6 +22,9 @@ TTL_LIMITS = (30, 86400)
 WAIT_LIMITS = (0, 86400)
 WORKER_LIMIT = 64
 DEFAULT_TTL = 3600
+# A bench that scales the product's timings waits less long for them, too; but what the machine itself needs does not shrink.
+SHORTEST_WAIT = 30.0  # seconds
+LEAST_PATIENCE = 0.25
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -163,7 +166,7 @@ def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, An
         "kind": kind,
         "probes": probes,
         "look": {probe: probes[probe] for probe in look},
-        "fit": filled.get("fit", []),
+        "fit": patient(filled.get("fit", []), float(places["time_scale"])),
         "proof": {**filled.get("proof", {}), "ignore": filled.get("ignore", [])},
     }
 
@@ -195,6 +198,7 @@ def build(
     base = {
         "run_id": asked["run_id"],
         "bench": asked["bench"],
+        "time_scale": asked.get("time_scale", 1.0),
         "checkout": checkout,
         "live": live,
         "pool_url": f"{places.get('pool_host') or asked['bench']}:{port}",
@@ -260,7 +264,10 @@ def build(
                 ]
             },
             "arrived": fill(_need(profile, "borrow.arrived"), at_rest),
-            "seen": {name: fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name}) for name in asked["miners"]},
+            "seen": {
+                name: patient(fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name}), base["time_scale"])
+                for name in asked["miners"]
+            },
         },
         **steps,
     }
@@ -274,7 +281,7 @@ def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[
     overrides = dict(row.get("overrides", {}))
     pool = str(overrides.get("p2pool.pool", "mini"))
     filled = {**places, "overrides": overrides, "pool_key": pool, "pool_label": pool.capitalize()}
-    context = {"workers": asked["workers"]}
+    context = {"workers": asked["workers"], "time_scale": asked.get("time_scale", 1.0)}
     return {
         "scenario_name": name,
         "overrides": overrides,
@@ -282,6 +289,16 @@ def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[
         "scenario": [_step(step, "scenario", signals, filled, context) for step in _need(exercise, "scenario_steps")],
         "lifecycle": [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "targeted")],
     }
+
+
+def patient(signals: Sequence[Mapping[str, Any]], time_scale: float) -> list[dict[str, Any]]:
+    """Return the signals with their deadlines (seconds) scaled as the bench scales the product's timings; 0 stays a single look."""
+    factor = min(1.0, max(LEAST_PATIENCE, time_scale))
+
+    def scaled(deadline: float) -> float:
+        return min(deadline, max(SHORTEST_WAIT, deadline * factor))
+
+    return [{**signal, "deadline": scaled(float(signal.get("deadline", 60)))} for signal in signals]
 
 
 def resolve_signals(
@@ -302,7 +319,7 @@ def resolve_signals(
             continue
         extra = {} if isinstance(one, str) else fill(one.get("with", {}), places)
         specs.append({"name": name, **fill(spec, {**places, **extra})})
-    return specs
+    return patient(specs, float(context.get("time_scale", 1.0)))
 
 
 def _step(

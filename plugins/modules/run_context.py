@@ -181,7 +181,7 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
         raise rc.UsageError(f"not a commit id: {commit[:60]!a}")
     folder = stacks_dir / asked["stack"]
     run = rc.build(
-        {**asked, "run_id": run_id, "commit": commit},
+        {**asked, "run_id": run_id, "commit": commit, "time_scale": params["time_scale"]},
         read_yaml(folder / "profile.yml"),
         read_yaml(folder / "exercise.yml"),
         {"live": params["live"], "pool_host": params["pool_host"]},
@@ -196,7 +196,6 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     run["work"] = str(results / "work")
     run.update({name: params[name] for name in ("repo", "origin", "pool_host")})
     run["owner_id"] = params["owner_id"] or "unowned"
-    run["time_scale"] = params["time_scale"]
     return run
 
 

@@ -161,3 +161,15 @@ def test_whole_places_keep_their_type() -> None:
         "c": ["{z}"],
         "d": "{ kept }",
     }
+
+
+def test_a_bench_that_scales_the_product_waits_less_long() -> None:
+    given = [
+        {"name": "a", "deadline": 420},
+        {"name": "b", "deadline": 60},
+        {"name": "c", "deadline": 0},
+        {"name": "d", "deadline": 10},
+    ]
+    assert [one["deadline"] for one in rc.patient(given, 0.05)] == [105, 30, 0, 10]
+    assert [one["deadline"] for one in rc.patient(given, 1.0)] == [420, 60, 0, 10]
+    assert [one["deadline"] for one in rc.patient(given, 3.0)] == [420, 60, 0, 10]
