@@ -92,7 +92,7 @@ def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
 
 
 def make_result(run: Run, leaks: Sequence[canary.Leak]) -> dict[str, Any]:
-    """Return the document of result.json; its keys are stable (docs/reference/result.md)."""
+    """Return the document of result.json; its keys are stable (docs/reference/results.md)."""
     known = facts(run, [leak.path for leak in leaks])
     decision = results.decide(known)
     red = [*known.failed_ids, *(["secrets.canary.results"] if leaks else [])]
