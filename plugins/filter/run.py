@@ -108,11 +108,21 @@ def prefixed(documents: Mapping[str, Any], prefix: str) -> Dict[str, Any]:
     return {f"{prefix}{name}": document for name, document in documents.items()}
 
 
-def busy_of(result: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return who holds what was asked for, if that is why a task or one item of its loop failed."""
+def busy_of(result: Mapping[str, Any], fitness: Mapping[str, Any], signals: Mapping[str, Sequence[str]]) -> Dict[str, Any]:
+    """Return who holds what was asked for, if that is why a task or one item of its loop failed.
+
+    Args:
+        result: the failed task's result.
+        fitness: registered loop of `stack_wait` on fitness; empty when it did not come to that.
+        signals: names of the signals, by host, that mean that somebody else is at work there (the product's own lock).
+    """
     for one in [result, *result.get("results", [])]:
         if isinstance(one, Mapping) and one.get("busy"):
             return dict(one["busy"])
+    for one in fitness.get("results", []):
+        for signal in one.get("signals", []):
+            if not signal["ok"] and signal["name"] in signals.get(str(_name(one)), ()):
+                return {"resource": str(_name(one)), "holder": signal["why"]}
     return {}
 
 

@@ -268,13 +268,20 @@ def probe_disk(_name: str, spec: Spec, _context: Context) -> Seen:
     )
 
 
+_HOLDER_SHOWN = 200  # characters
+
+
 def probe_lock(_name: str, spec: Spec, _context: Context) -> Seen:
-    """``lock {path}``: whether somebody holds an flock on the file, exclusive or shared."""
+    """``lock {path, holder?}``: whether somebody holds an flock on the file, exclusive or shared, and who says so.
+
+    ``holder`` is the file in which its holder may have written who he is (default: the path and ``.holder``); it is shown,
+    never trusted. Observes ``holder`` as an empty text when nobody holds the lock.
+    """
     path = str(need(spec, "path"))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Seen(observed={"exists": False, "held": False})
+        return Seen(observed={"exists": False, "held": False, "holder": ""})
     except OSError as error:
         raise ProbeError(f"unreadable: {why(error)}") from error
     try:
@@ -284,4 +291,14 @@ def probe_lock(_name: str, spec: Spec, _context: Context) -> Seen:
         held = True
     finally:
         os.close(descriptor)  # which gives the lock back at once
-    return Seen(observed={"exists": True, "held": held})
+    return Seen(observed={"exists": True, "held": held, "holder": _holder(spec, path) if held else ""})
+
+
+def _holder(spec: Spec, path: str) -> str:
+    """Return what the holder of a lock wrote about himself; the last one's words are no proof, so they are only shown."""
+    try:
+        with open(str(spec.get("holder") or f"{path}.holder"), encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            line = stream.readline(_HOLDER_SHOWN).strip()
+    except OSError:
+        line = ""
+    return line or "somebody who is not recorded"

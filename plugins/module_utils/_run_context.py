@@ -166,7 +166,8 @@ def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, An
         "kind": kind,
         "probes": probes,
         "look": {probe: probes[probe] for probe in look},
-        "fit": patient(filled.get("fit", []), float(places["time_scale"])),
+        "fit": patient([without(signal, "busy") for signal in filled.get("fit", [])], float(places["time_scale"])),
+        "busy": [signal["name"] for signal in filled.get("fit", []) if signal.get("busy")],
         "proof": {**filled.get("proof", {}), "ignore": filled.get("ignore", [])},
     }
 
@@ -289,6 +290,11 @@ def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[
         "scenario": [_step(step, "scenario", signals, filled, context) for step in _need(exercise, "scenario_steps")],
         "lifecycle": [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "targeted")],
     }
+
+
+def without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the mapping without a key."""
+    return {name: value for name, value in mapping.items() if name != key}
 
 
 def patient(signals: Sequence[Mapping[str, Any]], time_scale: float) -> list[dict[str, Any]]:

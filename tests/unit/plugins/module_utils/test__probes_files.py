@@ -65,7 +65,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         assert look(kind=kind, path=f"{tmp_path}/no/such")["invariant"] == {"exists": False}
     assert look(kind="dotenv", path=f"{tmp_path}/no")["invariant"] == {"exists": False}
     assert look(kind="json", path=f"{tmp_path}/no", show="*")["observed"] == {"exists": False}
-    assert look(kind="lock", path=f"{tmp_path}/no")["observed"] == {"exists": False, "held": False}
+    assert look(kind="lock", path=f"{tmp_path}/no")["observed"] == {"exists": False, "held": False, "holder": ""}
 
 
 def test_links_pipes_and_directories_are_told_and_not_followed(tmp_path: Path) -> None:
@@ -168,8 +168,12 @@ def test_a_lock_is_seen_and_not_kept(tmp_path: Path) -> None:
     for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
         with file.open() as holder:
             fcntl.flock(holder, kind)
-            assert look(kind="lock", path=str(file))["observed"] == {"exists": True, "held": True}
-        assert look(kind="lock", path=str(file))["observed"] == {"exists": True, "held": False}
+            assert look(kind="lock", path=str(file))["observed"] == {
+                "exists": True,
+                "held": True,
+                "holder": "somebody who is not recorded",
+            }
+        assert look(kind="lock", path=str(file))["observed"] == {"exists": True, "held": False, "holder": ""}
 
 
 def test_room_is_told_in_bytes_and_inodes(tmp_path: Path) -> None:
@@ -186,3 +190,13 @@ def test_a_wrong_spec_is_an_error_of_its_probe_alone(spec: dict[str, Any]) -> No
     document = take({"bad": spec, "good": {"kind": "disk", "path": "/"}}, {"run_id": "r", "host": "h"})
     assert "good" in document["observed"]
     assert "bad" in {**document["errors"], **document["invariant"]}
+
+
+def test_the_holder_of_a_lock_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    file.touch()
+    (tmp_path / "lock.holder").write_text("pithead e2e pid=7 started=2026-11-21T08:00:00Z\nmore\n", encoding="utf-8")
+    with file.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert look(kind="lock", path=str(file))["observed"]["holder"] == "pithead e2e pid=7 started=2026-11-21T08:00:00Z"
+    assert look(kind="lock", path=str(file))["observed"]["holder"] == ""
