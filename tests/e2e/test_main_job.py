@@ -50,8 +50,24 @@ def test_no_secret_of_the_bench_is_in_the_results(bench: Bench) -> None:
     assert found == []
 
 
+STRANGER = (
+    "docker run -d --name stranger --network stranger-net -v stranger-data:/data --entrypoint sleep pithead-runtime:trixie infinity"
+)
+
+
 def test_a_planted_bug_is_red_for_its_reason_and_everything_is_back(bench: Bench) -> None:
-    done = bench.run("planted", "rpc-on-all-addresses")
+    """Beside it live things of somebody else, on the same engine and the same disk: they are not touched."""
+    bench.ssh("bench-0", f"docker network create stranger-net && docker volume create stranger-data && {STRANGER}")
+    bench.ssh("bench-0", "docker tag pithead-runtime:trixie stranger:kept && echo mine >/home/ops/pithead-backup-of-mine")
+    look = "docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.Image}}' stranger; docker network inspect -f '{{.Id}}' stranger-net; \
+docker volume inspect -f '{{.CreatedAt}}' stranger-data; docker image inspect -f '{{.Id}}' stranger:kept; stat -c '%i %Y' /home/ops/pithead-backup-of-mine"
+    before = bench.ssh("bench-0", look)
+    try:
+        done = bench.run("planted", "rpc-open-to-the-lan")
+        assert bench.ssh("bench-0", look) == before
+    finally:
+        tidy = "docker rm -f stranger; docker network rm stranger-net; docker volume rm stranger-data; docker rmi stranger:kept"
+        bench.ssh("bench-0", f"{tidy}; rm -f /home/ops/pithead-backup-of-mine")
     assert done.returncode == 0, "the planted bug was not red for its reason, or something did not come back"
     assert bench.leased() == []
 
@@ -132,4 +148,42 @@ def test_a_miner_config_that_cannot_be_read_is_not_fit(bench: Bench, name: str) 
     finally:
         bench.ssh("miner-0", back)
     assert done.returncode == 3
+    assert bench.leased() == []
+
+
+def test_a_bench_whose_own_lock_is_held_is_busy(bench: Bench) -> None:
+    hold = "flock -x /var/lock/rig-e2e.lock sh -c 'touch /run/held; exec sleep 300'"
+    bench.ssh("bench-0", "echo 'nightly pid=1 started=2026-01-01T00:00:00Z' | sudo tee /var/lock/rig-e2e.lock.holder >/dev/null")
+    bench.ssh("bench-0", f"sudo systemd-run -q --unit=stranger-lock {hold}; until sudo test -e /run/held; do sleep 0.1; done")
+    try:
+        done = bench.run("e2e", "main", "--miners", "none")
+    finally:
+        bench.ssh("bench-0", "sudo systemctl stop stranger-lock; sudo rm -f /run/held /var/lock/rig-e2e.lock.holder")
+    assert done.returncode == 75
+    assert "nightly pid=1" in done.stdout + done.stderr
+    assert bench.leased() == []
+
+
+def test_an_unhealthy_bench_is_not_fit(bench: Bench) -> None:
+    bench.ssh("bench-0", "docker stop caddy")
+    try:
+        done = bench.run("e2e", "main", "--miners", "none")
+    finally:
+        bench.ssh("bench-0", "docker start caddy")
+    assert done.returncode == 3
+    assert bench.leased() == []
+
+
+def test_a_miner_that_somebody_borrowed_already_is_not_fit(bench: Bench) -> None:
+    path = "/opt/rigforge/data/worker/xmrig/build/config.json"
+    tag = (
+        f'jq \'.pools |= [.[0] + {{"rig-id": "pithead-e2e"}}] + .\' {path} >/tmp/borrowed.json && sudo cp /tmp/borrowed.json {path}'
+    )
+    bench.ssh("miner-0", f"sudo cp -a {path} /root/config.keep; {tag}")
+    try:
+        done = bench.run("e2e", "main")
+    finally:
+        bench.ssh("miner-0", f"sudo sh -c 'cat /root/config.keep >{path} && rm /root/config.keep'; rm -f /tmp/borrowed.json")
+    assert done.returncode == 3
+    assert "borrowed already" in done.stdout + done.stderr
     assert bench.leased() == []
