@@ -59,14 +59,10 @@ def test_a_planted_bug_is_red_for_its_reason_and_everything_is_back(bench: Bench
     """Beside it live things of somebody else, on the same engine and the same disk: they are not touched."""
     bench.ssh("bench-0", f"docker network create stranger-net && docker volume create stranger-data && {STRANGER}")
     bench.ssh("bench-0", "docker tag pithead-runtime:trixie stranger:kept && echo mine >/home/ops/pithead-backup-of-mine")
-    look = "; ".join(
-        [
-            "docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.Image}}' stranger",
-            "docker network inspect -f '{{.Id}}' stranger-net",
-            "docker volume inspect -f '{{.CreatedAt}}' stranger-data",
-            "docker image inspect -f '{{.Id}}' stranger:kept",
-            "stat -c '%i %Y' /home/ops/pithead-backup-of-mine",
-        ]
+    look = (
+        "docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.Image}}' stranger; docker network inspect -f '{{.Id}}' stranger-net; "
+        "docker volume inspect -f '{{.CreatedAt}}' stranger-data; docker image inspect -f '{{.Id}}' stranger:kept; "
+        "stat -c '%i %Y' /home/ops/pithead-backup-of-mine"
     )
     before = bench.ssh("bench-0", look)
     try:
