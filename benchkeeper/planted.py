@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchkeeper import repo
+from benchkeeper import child, repo
 from benchkeeper.console import say
 from benchkeeper.errors import UsageError
 from benchkeeper.paths import Paths, checkout
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from benchkeeper.options import PlantedOptions
 
 EXPECT = re.compile(r"^Expect-Red:\s*(\S+)\s*$", re.MULTILINE)
-LIMIT = 1200  # seconds for one run
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,13 @@ def prove(paths: Paths, stack: str, patch: Path, verbose: int) -> Row:
     begun = time.monotonic()
     command = [sys.executable, "-m", "benchkeeper", "e2e", branch, "--stack", stack]
     output = None if verbose else subprocess.DEVNULL
-    done = subprocess.run(command, cwd=paths.root, check=False, timeout=LIMIT, stdout=output, stderr=output)
+    code = child.run(command, cwd=paths.root, stdout=output, stderr=output)
     result = _result(paths)
     restored = result.get("restored")
     back = isinstance(restored, dict) and bool(restored) and all(host.get("proven") for host in restored.values())
     failures = result.get("failures")
     red = tuple(str(name) for name in failures) if isinstance(failures, list) and result.get("branch") == branch else ()
-    return Row(patch.stem, expected, red, done.returncode, back, time.monotonic() - begun)
+    return Row(patch.stem, expected, red, code, back, time.monotonic() - begun)
 
 
 def run_planted(options: PlantedOptions) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchkeeper import child
 from benchkeeper.console import say
 from benchkeeper.parser import LEVELS
 from benchkeeper.paths import Paths, checkout
@@ -32,9 +32,9 @@ def _run(paths: Paths, name: str, command: Sequence[str]) -> bool:
     """Run one tool with its output on the terminal; True when it is content."""
     begun = time.monotonic()
     say("test", f"{name} ...")
-    done = subprocess.run(command, cwd=paths.root, env=_environment(paths), check=False)
-    say("test", f"{'ok' if done.returncode == 0 else 'FAILED'}: {name} ({time.monotonic() - begun:.0f} s)")
-    return done.returncode == 0
+    code = child.run(command, cwd=paths.root, env=_environment(paths))
+    say("test", f"{'ok' if code == 0 else 'FAILED'}: {name} ({time.monotonic() - begun:.0f} s)")
+    return code == 0
 
 
 def static(paths: Paths) -> bool:
