@@ -74,6 +74,9 @@ def show(paths: Paths, *, as_json: bool) -> int:
     for machine in document["machines"]:
         print(f"machine  {machine['name']:<10} {machine['state']:<8} {machine['address'] or '-':<15} {machine['container']}")
     for lease in document["leases"]:
+        if lease["state"] == "free":
+            print(f"lease    {lease['resource']:<10} free")
+            continue
         until = f" until {lease['deadline']}" if lease["deadline"] else ""
         by = f" by {lease['holder']} (run {lease['run_id']})" if lease["run_id"] else ""
         print(f"lease    {lease['resource']:<10} {lease['state']}{by}{until}")

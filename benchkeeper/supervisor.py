@@ -223,7 +223,8 @@ def _wishes(options: RecoverOptions, paths: Paths) -> Iterator[recovery.Wish]:
         states.remove(state)
     usable = tuple(state for state in states if options.force or not state.alive)
     places: dict[Path, set[str]] = {}
-    for state in states:
+    # A run that is at work has left nothing yet; whoever wants to end it names it.
+    for state in states if options.run_id else usable:
         place = options.inventory or Path(str(state.data.get("inventory") or paths.inventory))
         places.setdefault(place, set()).update(state.hosts if options.run_id else ())
     if not options.run_id or not places:
