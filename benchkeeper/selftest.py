@@ -69,7 +69,7 @@ def role(paths: Paths) -> bool:
 
 def e2e(paths: Paths) -> bool:
     """The real entry points, from a bench that is torn down first."""
-    return _run(paths, "e2e", [sys.executable, "-m", "pytest", "-q", "tests/e2e", "-x"])
+    return _run(paths, "e2e", [sys.executable, "-m", "pytest", "-v", "--durations=0", "--durations-min=5", "-x", "tests/e2e"])
 
 
 RUNNERS: dict[str, Callable[[Paths], bool]] = {"static": static, "unit": unit, "role": role, "e2e": e2e}
