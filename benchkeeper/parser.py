@@ -78,7 +78,8 @@ def _add_runs(command: Adder) -> None:
     e2e.add_argument("--keep", action="store_true", help="leave it all as it is until --ttl is over or `recover`")
     e2e.add_argument("--ttl", metavar="S", help="seconds a lease lives without a sign of life")
     e2e.add_argument("--wait", default="0", metavar="S", help="seconds to wait for somebody else's lease")
-    e2e.add_argument("-e", "--extra", action="append", default=[], metavar="K=V", help="one more variable of the run")
+    settable = "a variable of the inventory for this run: bench_origin, bench_pool_host, bench_repo, bench_time_scale"
+    e2e.add_argument("-e", "--extra", action="append", default=[], metavar="K=V", help=settable)
     _inventory(e2e)
     _verbose(e2e)
 

@@ -29,12 +29,9 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# These have options of their own, or belong to Ansible and would change how a run is executed.
-_RESERVED_KEYS = frozenset(
-    {"branch", "commit", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "inventory", "run_id", "nonce"}
-    | {"hostvars", "groups", "environment", "vars", "omit", "playbook_dir", "inventory_dir", "role_path"},
-)
-_RESERVED_PREFIXES = ("ansible_", "bench_", "__")
+SETTABLE = ("bench_origin", "bench_pool_host", "bench_repo", "bench_time_scale")
+"""Variables that `-e` may set. Extra variables beat every other in Ansible, those that roles hand to each other included, so that
+anything else could switch off a restore; whatever has an option of its own is set by that."""
 _TEMPLATE = ("{{", "{%", "{#", "}}", "%}", "#}")
 # Format characters include every bidirectional override; surrogates stand for bytes that were not UTF-8.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -150,7 +147,7 @@ def run_id(value: str) -> str:
 
 
 def extra_vars(pairs: Iterable[str]) -> dict[str, str]:
-    """Accept `K=V` pairs: distinct names that mean nothing to Ansible and have no option of their own."""
+    """Accept `K=V` pairs of distinct names that may be set."""
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -158,8 +155,8 @@ def extra_vars(pairs: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"-e wants K=V, not {shown(pair)}")
         if not _KEY.fullmatch(key):
             raise UsageError(f"-e: not a variable name (lower case letters, digits, _): {shown(key)}")
-        if key in _RESERVED_KEYS or key.startswith(_RESERVED_PREFIXES):
-            raise UsageError(f"-e: {key} cannot be set this way")
+        if key not in SETTABLE:
+            raise UsageError(f"-e: {key} cannot be set this way; what can: {', '.join(SETTABLE)}")
         if key in found:
             raise UsageError(f"-e: {key} was given twice")
         found[key] = plain_text(value, f"the value of {key}")

@@ -103,6 +103,11 @@ def all_ok(result: Mapping[str, Any]) -> bool:
     return bool(steps) and all(step["ok"] for step in steps)
 
 
+def not_proven(results: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return a line for each host of a loop over `keeper_recover` that is not proven back."""
+    return [f"{_name(one)}: {one.get('msg', 'not reached')}" for one in results if not one.get("proven")]
+
+
 def prefixed(documents: Mapping[str, Any], prefix: str) -> Dict[str, Any]:
     """Return the mapping with a prefix before each key."""
     return {f"{prefix}{name}": document for name, document in documents.items()}
@@ -238,6 +243,7 @@ class FilterModule:
             "keeper_missing": keeper_missing,
             "live_dir": live_dir,
             "logs_by_path": logs_by_path,
+            "not_proven": not_proven,
             "prefixed": prefixed,
             "reasons": reasons,
             "restore_files": restore_files,

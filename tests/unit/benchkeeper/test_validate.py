@@ -120,7 +120,8 @@ def test_ranges_include_their_ends() -> None:
 
 
 def test_extra_variables() -> None:
-    assert validate.extra_vars(["a_b=1", "c=x=y"]) == {"a_b": "1", "c": "x=y"}
+    given = ["bench_pool_host=192.0.2.1", "bench_origin=https://x/?a=b"]
+    assert validate.extra_vars(given) == {"bench_pool_host": "192.0.2.1", "bench_origin": "https://x/?a=b"}
     for bad in (
         ["a"],
         ["=1"],
@@ -128,10 +129,15 @@ def test_extra_variables() -> None:
         ["a-b=1"],
         ["ansible_connection=local"],
         ["branch=x"],
-        ["a=1", "a=2"],
-        ["a={{ lookup('pipe','id') }}"],
-        ["a=x\ny"],
-        ["a=" + "x" * 1025],
+        ["bench_repo=1", "bench_repo=2"],
+        ["bench_repo={{ lookup('pipe','id') }}"],
+        ["bench_repo=x\ny"],
+        ["bench_repo=" + "x" * 1025],
+        ["steps=x"],
+        ["fences={}"],
+        ["restore_fences={}"],
+        ["preflight_context=x"],
+        ["bench_results=/tmp"],
         ["vars={}"],
     ):
         with pytest.raises(UsageError):

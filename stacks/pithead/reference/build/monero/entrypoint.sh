@@ -14,8 +14,9 @@ if [ "${1:-serve}" = serve ]; then
     unset MONERO_NODE_PASSWORD
     monerod --config-file "$conf" --non-interactive "${prune[@]}" &
     node=$!
-    # A node that is still starting takes note of SIGTERM and forgets it: say it until it is heard.
-    trap 'while kill -TERM "$node" 2>/dev/null; do sleep 0.3; done' TERM INT
+    # A node that is still starting takes note of SIGTERM and forgets it: say it until it is heard. One that hangs on its way out,
+    # which was seen, would hold up whoever stops it for the whole grace of a minute; its database survives a kill.
+    trap 'for _ in {1..26}; do kill -TERM "$node" 2>/dev/null || break; sleep 0.3; done; kill -KILL "$node" 2>/dev/null' TERM INT
     set +e
     wait "$node" # ended early by the trap
     wait "$node"
