@@ -72,23 +72,33 @@ class Runner:
         self._run = run
         self._keeper: Keeper = run.keeper
         self.unit = unit_name(run.dir.resource, token, seq)
-        self._stem = f"unit-{token}-{seq}"
+        self.stem = f"unit-{token}-{seq}"
 
-    def prepare(self, program: Program) -> None:
-        """Write the description down, before the INTENT that names it."""
+    def prepare(self, program: Program, watch: Optional[Mapping[str, Any]] = None) -> None:
+        """Write the description down, before the INTENT that names it.
+
+        Args:
+            program: What runs.
+            watch: Patterns of names of which the unit notes what comes while it runs: ``{key: {dir, pattern, before}}``.
+        """
         document = {
             **program.document(),
             "unit": self.unit,
-            **{key: f"{self._run.dir.path}/{self._stem}.{key}" for key in ("out", "err", "result")},
+            "watch": dict(watch or {}),
+            **{key: f"{self._run.dir.path}/{self.stem}.{key}" for key in ("out", "err", "result", "seen")},
         }
-        self._run.dir.write(f"{self._stem}.json", document)
+        self._run.dir.write(f"{self.stem}.json", document)
 
     def start(self, timeout: float) -> None:
         """Start the unit."""
-        self._keeper.units.start(self.unit, f"{self._run.dir.path}/{self._stem}.json", timeout)
+        self._keeper.units.start(self.unit, f"{self._run.dir.path}/{self.stem}.json", timeout)
+
+    def seen(self) -> Optional[Dict[str, Any]]:
+        """Return the names that came while it ran, None when its end was not seen."""
+        return self._run.dir.load(f"{self.stem}.seen")
 
     def _result(self) -> Optional[Dict[str, Any]]:
-        return self._run.dir.load(f"{self._stem}.result")
+        return self._run.dir.load(f"{self.stem}.result")
 
     def wait(self, timeout: float) -> Ended:
         """Wait for the result, which outlives both the unit and whoever waits."""
@@ -117,7 +127,7 @@ class Runner:
         )
 
     def _tail(self, kind: str) -> str:
-        raw = self._run.dir.read(f"{self._stem}.{kind}") or b""
+        raw = self._run.dir.read(f"{self.stem}.{kind}") or b""
         return raw.decode("utf-8", "replace")
 
     def ended(self) -> bool:

@@ -42,13 +42,13 @@ def run(keeper: Keeper, request: Request) -> Dict[str, Any]:
         raise KeeperError(FAILED_CALL, f"unit {runner.unit} ended without a result: it was stopped from outside")
     with keeper.guarded(fence) as guarded:  # the fence again: what a lost lease left is not ours to record
         made = item_engine.made_since(guarded, item)
-        files = item_created.made(guarded)
+        files = runner.seen() if item.intent.get("creates") else None
         guarded.done(
             item,
             rc=ended.rc,
             seconds=round(ended.seconds, 3),
             **({"made": made} if made else {}),
-            **({"files": files} if files else {}),
+            **({"files": files} if files is not None else {}),
         )
     return {**answer(keeper, request, runner, ended), "reattached": reattached}
 
@@ -70,7 +70,8 @@ def _begin(
 ) -> _journal.Item:
     number = len(guarded.dir.journal().records) + 1
     runner = Runner(guarded, token, str(number))
-    runner.prepare(program)
+    watch = item_created.watched(guarded, request)
+    runner.prepare(program, watch)
     fields: Dict[str, Any] = {
         "number": number,
         "argv": program.argv,
@@ -78,6 +79,7 @@ def _begin(
         "user": program.user,
         "timeout": program.timeout,
         "unit": runner.unit,
+        **({"creates": sorted(watch), "stem": runner.stem} if watch else {}),
     }
     kind = "command"
     guards: List[str] = []

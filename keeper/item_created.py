@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, Dict, List, Set
+import os
+from typing import Any, Dict, List, Set, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal
 
@@ -11,13 +12,14 @@ from keeper.core import GuardedRun, Keeper, Request, check_path, fence_of, text
 from keeper.errors import CONFLICT as REFUSED
 from keeper.errors import UNFIT, USAGE, KeeperError
 from keeper.kinds import CONFLICT, PUT_BACK, UNDONE, Undo, Verdict, identity, moved
+from keeper.units import STOP_GRACE
 
 
 def declare(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Own what a command will create: ``{fence, item, group, path}`` or ``{fence, item, group, dir, pattern}``.
+    """Own what a command will create: ``{fence, item, group, path}`` or ``{fence, item, group, dir, pattern, by}``.
 
-    A path may exist already, when the command was ours. Of a pattern only what is new while a command of the run is running
-    becomes ours.
+    A path may exist already, when the command was ours. Of a pattern only what comes while the command named ``by`` is
+    running becomes ours; without ``by`` it is the next guarded command of the group.
 
     Returns:
         ``{changed, dir, pattern}``: never changed, nothing is touched before the undo.
@@ -30,6 +32,7 @@ def declare(keeper: Keeper, request: Request) -> Dict[str, Any]:
         parent, name, pattern = text(request, "dir"), "", text(request, "pattern")
         if "/" in pattern:
             raise KeeperError(USAGE, f"pattern is one of names, not of paths: {pattern!r}")
+    by = text(request, "by") if pattern and request.get("by") is not None else None
     try:
         with keeper.guarded(fence_of(request)) as run, _fsio.opened(keeper.store.files, parent) as directory:
             found = directory.stat(name) if name else None
@@ -42,6 +45,7 @@ def declare(keeper: Keeper, request: Request) -> Dict[str, Any]:
                 dir=parent,
                 name=name,
                 pattern=pattern,
+                by=by,
                 parent=identity(run, directory.stat()),
                 ino=None if found is None else found.ino,
                 before=_matching(directory, pattern),
@@ -56,36 +60,73 @@ def _matching(directory: _fsio.Directory, pattern: str) -> List[str]:
     return [name for name in directory.names() if fnmatch.fnmatchcase(name, pattern)] if pattern else []
 
 
-def made(run: GuardedRun) -> Dict[str, List[str]]:
-    """Return what is new of each open pattern now, by the number of its item: a command that ends owns it."""
-    found: Dict[str, List[str]] = {}
-    for item in run.dir.items():
-        if item.kind == "created" and item.open and item.intent["pattern"]:
-            new = sorted(_new(run, item))
-            if new:
-                found[str(item.seq)] = new
+def watched(run: GuardedRun, request: Request) -> Dict[str, Any]:
+    """Return the patterns that a command which starts now makes files of, by the number of their items.
+
+    That is the command that the item names in ``by``; else the first one after it in its group, or its next try when
+    that was lost. Whatever comes at other times, or while other commands run, is somebody else's.
+    """
+    items = run.dir.items()
+    found: Dict[str, Any] = {}
+    for item in items:
+        if item.kind != "created" or not item.open or not item.intent["pattern"]:
+            continue
+        by = item.intent.get("by")
+        before = [one for one in items if one.seq > item.seq and one.kind in ("command", "engine")]
+        if by is None:
+            same = (request.get("group") or "default") == item.group
+            tries = [one for one in before if one.group == item.group]
+        else:
+            same = request.get("item") == by
+            tries = [one for one in before if one.name == by]
+        if same and all(one.name == request.get("item") and one.done is None for one in tries):
+            names = sorted({*item.intent["before"], *_now(run, item)})
+            found[str(item.seq)] = {"dir": item.intent["dir"], "pattern": item.intent["pattern"], "before": names}
     return found
 
 
-def _new(run: GuardedRun, item: _journal.Item) -> Set[str]:
+def _now(run: GuardedRun, item: _journal.Item) -> Set[str]:
     try:
         with _fsio.opened(run.keeper.store.files, item.intent["dir"]) as directory:
-            return set(_matching(directory, item.intent["pattern"])) - set(item.intent["before"])
+            return set(_matching(directory, item.intent["pattern"]))
     except (FileNotFoundError, _fsio.FileError):
         return set()
 
 
-def _owned(ask: Undo) -> Set[str]:
-    """Return the names that are ours: recorded by commands that ended; all new ones when a command was lost."""
+def _owned(ask: Undo, directory: _fsio.Directory) -> Tuple[Set[str], Set[str]]:
+    """Return the names that are ours, and those of which nobody can tell."""
     if ask.intent["name"]:
-        return {ask.intent["name"]}
-    names: Set[str] = set()
+        return {ask.intent["name"]}, set()
+    ours: Set[str] = set()
+    unsure: Set[str] = set()
+    seq = str(ask.item.seq)
     for item in ask.run.dir.items():
-        if item.kind in ("command", "engine"):
-            if item.done is None:
-                return _new(ask.run, ask.item)
-            names.update((item.done.get("files") or {}).get(str(ask.item.seq), ()))
-    return names
+        recorded = ((item.done or {}).get("files") or {}).get(seq)
+        if recorded is None and seq in item.intent.get("creates", ()):
+            recorded = (ask.run.dir.load(f"{item.intent['stem']}.seen") or {}).get(seq)
+            if recorded is None:  # no one saw its end: killed, or the power was cut
+                sure, perhaps = _cut(ask, directory, item, seq)
+                ours |= sure
+                unsure |= perhaps
+        ours.update(recorded or ())
+    return ours, unsure - ours
+
+
+def _cut(ask: Undo, directory: _fsio.Directory, item: _journal.Item, seq: str) -> Tuple[Set[str], Set[str]]:
+    """Judge what is new by its time: a command without an end ran until this boot, if it began in another."""
+    clock = ask.run.keeper.clock
+    watch = (ask.run.dir.load(f"{item.intent['stem']}.json") or {}).get("watch") or {}
+    before = set((watch.get(seq) or ask.intent)["before"])
+    began = item.intent["at"] - 1.0
+    same_boot = ask.intent["parent"].get("boot") == identity(ask.run, None)["boot"]
+    booted = clock.wall() - clock.boottime() + clock.boot().init_start / os.sysconf("SC_CLK_TCK")
+    until = item.intent["at"] + item.intent["timeout"] + 2 * STOP_GRACE if same_boot else booted
+    found: Set[str] = set()
+    for name in set(_matching(directory, ask.intent["pattern"])) - before:
+        stat = directory.stat(name)
+        if stat is not None and began <= stat.mtime_ns / 1e9 <= until:
+            found.add(name)
+    return (set(), found) if same_boot else (found, set())
 
 
 def undo(ask: Undo) -> Verdict:
@@ -93,8 +134,11 @@ def undo(ask: Undo) -> Verdict:
     removed = []
     try:
         with _fsio.opened(ask.run.keeper.store.files, ask.intent["dir"]) as directory:
-            names = [name for name in sorted(_owned(ask)) if directory.stat(name) is not None]
+            ours, unsure = _owned(ask, directory)
+            names = [name for name in sorted(ours) if directory.stat(name) is not None]
             why = moved(ask.run, ask.intent["parent"], directory) if names else ""
+            if unsure and not why:
+                why = f"nobody saw the command end that makes such files; whose {', '.join(sorted(unsure))} is cannot be told"
             for name in names:
                 found = directory.stat(name)
                 if found is not None and (found.kind != "file" or ask.intent["ino"] not in (None, found.ino)):

@@ -178,9 +178,11 @@ def prove(keeper: Keeper, resource: str, deadline: Optional[float] = None) -> Di
 def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str, Any]:
     run = keeper.open_run(lease.run_id, lease.resource)
     taken = run.dir.load(BEFORE)
-    if taken is None or not run.dir.items():
-        # Nobody took a snapshot, or nothing was ever changed: the items themselves were compared when they were undone.
+    if not run.dir.items():  # nothing was ever changed
         proof = _proof.Proof(proven=True, failures=[], after={}, seconds=0.0, samples=0)
+    elif taken is None:
+        lost = {"probe": BEFORE, "why": "there is no look from before (never taken, lost or damaged) to compare with"}
+        proof = _proof.Proof(proven=False, failures=[lost], after={}, seconds=0.0, samples=0)
     else:
         rules = {"deadline": PROOF_DEADLINE, **(taken.get("proof") or {})}
         if deadline is not None:

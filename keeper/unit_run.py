@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 import pwd
@@ -13,12 +14,13 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, BinaryIO, Deque, Dict, List
+from typing import Any, BinaryIO, Deque, Dict, List, Set
 
 HEAD_LIMIT = 4 * 1024 * 1024  # bytes of output kept from the beginning,
 TAIL_LIMIT = 1024 * 1024  # and from the end; what is between is dropped and counted
 _GRACE = 10.0
 _DRAIN = 1.0  # seconds for what is still in a pipe when the program ended; a child of it may keep the pipe for ever
+_STOPPING = 5.0  # seconds that a program which is stopped has to end before what it made is noted
 _CHUNK = 65536
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -172,6 +174,24 @@ def write_result(path: str, result: Dict[str, Any]) -> None:
         os.close(folder)
 
 
+def _matching(watch: Dict[str, Any]) -> Set[str]:
+    with contextlib.suppress(OSError):
+        return {one.name for one in Path(watch["dir"]).iterdir() if fnmatch.fnmatchcase(one.name, watch["pattern"])}
+    return set()
+
+
+def _look(spec: Dict[str, Any]) -> Dict[str, Set[str]]:
+    """Return the names that are there before the program starts."""
+    return {key: set(one["before"]) | _matching(one) for key, one in (spec.get("watch") or {}).items()}
+
+
+def _note(spec: Dict[str, Any], before: Dict[str, Set[str]]) -> None:
+    """Leave durably which names came while the program ran."""
+    if before:
+        with contextlib.suppress(OSError):
+            write_result(spec["seen"], {key: sorted(_matching(spec["watch"][key]) - names) for key, names in before.items()})
+
+
 def main(path: str) -> int:
     """Run the program described in a file."""
     spec = json.loads(Path(path).read_text(encoding="ascii"))
@@ -179,11 +199,16 @@ def main(path: str) -> int:
     outputs = [Output(spec["out"]), Output(spec["err"])]
     timed_out = False
     process = None
+    before = _look(spec)
 
     def stop(number: int, _frame: Any) -> None:
         # Stopped from outside: no result, so that nobody takes this for the program's own end.
         if process is not None:
             _signal(process, signal.SIGTERM)
+            if before:  # what it still makes while it ends is its own, too
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOPPING)
+        _note(spec, before)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
@@ -191,9 +216,11 @@ def main(path: str) -> int:
         process = _start(spec)
         timed_out = _pump(process, spec, outputs)
         rc = process.wait()
+        _note(spec, before)
     except (OSError, KeyError, subprocess.SubprocessError) as error:
         outputs[1].take(f"{spec['argv'][0]}: {getattr(error, 'strerror', None) or error}\n".encode())
         rc = 127
+        _note(spec, before)
     for output in outputs:
         output.close()
     if timed_out:

@@ -10,7 +10,8 @@ short_description: Own a file that a command of the run creates
 description:
   - Tells the keeper which file a later command will create, by its path or by a pattern of names in a directory; the undo
     removes it.
-  - Of a pattern only what is new while a guarded command of the run was running is ever removed.
+  - Of a pattern only what came while the guarded command that makes it was running is ever removed; what comes at other times
+    is somebody else's.
 version_added: 0.1.0
 author: Benchkeeper maintainers
 attributes:
@@ -24,6 +25,9 @@ options:
   path: {description: The file., type: str}
   dir: {description: The directory in which names are matched., type: str}
   pattern: {description: 'Pattern of names as a shell matches them.', type: str}
+  by:
+    description: O(item) of the guarded command that will make the file. Without it, the next guarded command of the group does.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -56,10 +60,11 @@ def main() -> None:
             "path": {"type": "str"},
             "dir": {"type": "str"},
             "pattern": {"type": "str"},
+            "by": {"type": "str"},
         },
         required_one_of=[("path", "dir")],
         required_together=[("dir", "pattern")],
-        mutually_exclusive=[("path", "dir")],
+        mutually_exclusive=[("path", "dir"), ("path", "by")],
         supports_check_mode=True,
     )
     if module.check_mode:

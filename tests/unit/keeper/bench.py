@@ -156,11 +156,17 @@ class Bench:
         self.token = answer["token"]
         return answer
 
+    def look(self) -> None:
+        """Take the look from before, unless there is one."""
+        self.try_call("snapshot", fence=self.fence, probes={}, proof={})
+
     @property
     def fence(self) -> Dict[str, Any]:
         return {"resource": "miner-0", "run_id": "run-1", "nonce": NONCE, "token": self.token}
 
     def guarded(self, verb: str, item: str, **request: Any) -> Dict[str, Any]:
+        """Make a guarded call that must succeed, after a look from before: without one nothing can be proven."""
+        self.look()
         return self.call(verb, fence=self.fence, item=item, **request)
 
     def lease(self) -> Any:

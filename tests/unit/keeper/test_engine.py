@@ -85,6 +85,7 @@ def picture(engine: FakeEngine) -> Any:
 
 def deploy(pit: EngineBench, **more: Any) -> tuple[int, Dict[str, Any]]:
     request = {"item": "deploy", "argv": ["./deploy"], "cwd": "/e2e", "user": "ops", "undo": UNDO, **more}
+    pit.look()
     return pit.try_call("command", fence=pit.fence, **request)
 
 

@@ -30,7 +30,11 @@ def test_a_fence_that_is_none_is_a_mistake_of_the_caller(bench: Bench, wrong: Di
 def test_nothing_is_changed_at_or_after_the_deadline_even_if_nobody_swept(bench: Bench) -> None:
     bench.acquire()
     bench.clock.now += 60
-    assert write(bench, bench.fence)[1]["error"]["kind"] == "fence"
+    code, answer = write(bench, bench.fence)
+    assert (code, answer["error"]["kind"]) == (3, "fence")
+    lease = answer["lease"]
+    assert (lease["resource"], lease["run_id"], lease["state"], lease["token"]) == ("miner-0", "run-1", "held", bench.token)
+    assert lease["deadline"]
     assert bench.lease().state == "held"
 
 
@@ -53,6 +57,7 @@ def test_a_token_that_was_taken_but_not_yet_written_down_fences_already(bench: B
 
 def test_a_command_that_ends_after_its_lease_is_not_recorded(bench: Bench) -> None:
     bench.acquire()
+    bench.look()
     start = bench.units.start
 
     def slow(unit: str, spec: str, timeout: float) -> None:

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot
 
 from tests.unit.keeper.bench import NONCE, Bench, names
 
@@ -227,6 +231,112 @@ def test_only_what_a_command_of_ours_created_is_removed(bench: Bench, place: Pat
     (place / "backup-3").write_text("by somebody else, later")
     assert recover(bench)["proven"]
     assert names(place) == ["backup-1", "backup-3", "other"]
+
+
+def backup(bench: Bench, me: str, item: str, *touched: Path, group: str = "default") -> None:
+    command = {"argv": ["touch", *map(str, touched)] if touched else ["true"], "user": me, "group": group}
+    bench.guarded("command", item, **command, undo={"argv": ["true"], "user": me})
+
+
+def test_a_file_of_others_is_left_alone_whenever_it_comes(bench: Bench, place: Path, me: str) -> None:
+    bench.guarded("created", "archive", group="stack", dir=str(place), pattern="backup-*")
+    (place / "backup-theirs-1").write_text("between the word and the command")
+    backup(bench, me, "elsewhere", place / "backup-of-another-group")
+    backup(bench, me, "backup", place / "backup-ours", group="stack")
+    (place / "backup-theirs-2").write_text("between two commands")
+    backup(bench, me, "deploy", place / "backup-of-another-purpose", group="stack")
+    assert recover(bench)["proven"]
+    left = ["backup-of-another-group", "backup-of-another-purpose", "backup-theirs-1", "backup-theirs-2"]
+    assert names(place) == left
+
+
+def test_what_will_be_created_may_name_its_command(bench: Bench, place: Path, me: str) -> None:
+    bench.guarded("created", "archive", dir=str(place), pattern="backup-*", by="backup")
+    backup(bench, me, "first", place / "backup-0")
+    backup(bench, me, "backup", place / "backup-1")
+    backup(bench, me, "backup", place / "backup-2")
+    assert recover(bench)["proven"]
+    assert names(place) == ["backup-0", "backup-2"]
+
+
+def test_what_comes_after_a_command_whose_client_was_lost_is_not_taken(bench: Bench, place: Path, me: str) -> None:
+    bench.guarded("created", "archive", dir=str(place), pattern="backup-*")
+    start = bench.units.start
+
+    def lost(unit: str, spec: str, timeout: float) -> None:
+        start(unit, spec, timeout)
+        raise KeyboardInterrupt
+
+    bench.units.start = lost  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        backup(bench, me, "backup", place / "backup-ours")
+    bench.units.start = start  # type: ignore[method-assign]
+    (place / "backup-theirs").write_text("after it ended")
+    assert recover(bench)["proven"]
+    assert names(place) == ["backup-theirs"]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["killed", "power"])
+def test_of_a_command_whose_end_nobody_saw_only_a_power_cut_tells_what_is_its_own(bench: Bench, place: Path, again: bool) -> None:
+    bench.guarded("created", "archive", dir=str(place), pattern="backup-*")
+    bench.units.lose = True
+    undo = {"argv": ["true"], "verify": [{"probe": "f", "path": "exists", "op": "falsy"}]}
+    undo["probes"] = {"f": {"kind": "file", "path": str(place / "none")}}
+    bench.try_call("command", fence=bench.fence, item="backup", argv=["x"], timeout=30, undo=undo)
+    ours = bench.clock.wall() - 20
+    started = next(json.loads(one) for one in (bench.state / "runs/run-1/miner-0/journal.jsonl").read_text().splitlines()[3:4])
+    for name, moment in (("backup-ours", started["at"] + 5), ("backup-old", started["at"] - 500), ("backup-new", ours + 9000)):
+        (place / name).write_text(name)
+        os.utime(place / name, (moment, moment))
+    if again:
+        bench.clock.now += 600
+        ticks = int((bench.clock.now - 300) * os.sysconf("SC_CLK_TCK"))
+        bench.clock.identity = Boot(bench.clock.identity.boot_id, ticks)
+    found = recover(bench) if again else bench.try_call("recover", resource="miner-0", nonce=NONCE)[1]["resources"]["miner-0"]
+    verdict = next(one for one in found["items"] if one["item"] == "archive")
+    assert verdict["verdict"] == ("PUT_BACK" if again else "CONFLICT")
+    assert names(place) == (["backup-new", "backup-old"] if again else ["backup-new", "backup-old", "backup-ours"])
+    if not again:
+        assert "backup-ours" in verdict["why"]
+        assert "backup-old" not in verdict["why"]
+
+
+def test_what_a_program_made_is_noted_when_it_is_stopped(tmp_path: Path, me: str) -> None:
+    (tmp_path / "backup-old").touch()
+    files = {key: str(tmp_path / key) for key in ("out", "err", "result", "seen")}
+    watch = {"2": {"dir": str(tmp_path), "pattern": "backup-*", "before": []}}
+    program = {"argv": ["sh", "-c", f"touch {tmp_path}/backup-new; exec sleep 30"], "cwd": "/", "user": me, "env": {}, "stdin": ""}
+    (tmp_path / "spec").write_text(json.dumps({**program, **files, "timeout": 30, "unit": "u", "watch": watch}))
+    code = "import sys; from keeper.unit_run import main; sys.exit(main(sys.argv[1]))"
+    unit = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "spec")], cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "backup-new").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    unit.terminate()
+    assert unit.wait(20) == 128 + 15
+    assert not (tmp_path / "result").exists()
+    assert json.loads((tmp_path / "seen").read_text()) == {"2": ["backup-new"]}
+
+
+# The proof needs a look from before
+
+
+def test_without_the_look_from_before_nothing_is_proven(bench: Bench, place: Path) -> None:
+    bench.guarded("file", "a", path=str(place / "file"), content="x")
+    (bench.state / "runs" / "run-1" / "miner-0" / "before.json").unlink()
+    code, answer = bench.try_call("recover", resource="miner-0", nonce=NONCE)
+    found = answer["resources"]["miner-0"]
+    assert (code, found["restored"], found["proven"]) == (4, True, False)
+    assert "no look from before" in found["failures"][0]["why"]
+    assert bench.lease().state == "unproven"
+    assert "no look from before" in bench.lease().reason
+    assert names(place) == []
+
+
+def test_a_lease_without_items_is_free_without_a_look(bench: Bench) -> None:
+    bench.acquire()
+    assert recover(bench)["proven"]
+    assert bench.lease().state == "free"
 
 
 # Services and commands
