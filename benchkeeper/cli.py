@@ -44,6 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+    except Exception as error:
+        if options.command not in ("e2e", "recover"):
+            raise
+        # Exit code 1 would blame the branch; whether everything is back is not known.
+        complain(
+            f"{options.command} failed unexpectedly ({type(error).__name__}: {error}); see ./bench status, then ./bench recover"
+        )
+        return 4
 
 
 def _hosts(text: str | None, paths: Paths) -> tuple[Path, bool, Hosts]:

@@ -149,10 +149,13 @@ def is_back(state: runs.RunState, said: Sequence[Mapping[str, Any]]) -> bool:
     return bool(state.hosts) and set(state.hosts) <= back | other
 
 
-def open_hosts(folder: Path) -> tuple[str, ...]:
-    """Return the hosts of a run that are not proven back, or may be leased without anybody having written it down."""
+def open_hosts(folder: Path, hosts: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the hosts of a run that are not proven back, or may be leased without anybody having written it down.
+
+    ``hosts`` are those that the run was to lease: they count when the run left nothing that names any.
+    """
     run = report.read(folder)
-    if run.context.get("mode") == "check":
+    if run.mode == "check":
         return ()  # nothing was leased, so there is nothing that a recovery could know
-    ends: Mapping[str, results.HostEnd] = report.ends(run)
+    ends: Mapping[str, results.HostEnd] = report.ends(run, hosts)
     return tuple(name for name, end in sorted(ends.items()) if not end.proven)

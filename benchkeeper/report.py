@@ -42,6 +42,23 @@ class Run:
         """The run's identity, also when it ended before it had a context."""
         return str(self.context.get("run_id") or self.folder.name)
 
+    @property
+    def mode(self) -> str:
+        """The mode, also when the run ended before it had a context."""
+        return str(self.context.get("mode") or self.asked.get("mode") or "")
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the supervisor was asked for."""
+        return dict(self.supervisor.get("asked") or {})
+
+    @property
+    def hosts(self) -> list[str]:
+        """Hosts that the run was to lease, also when it ended before it had a context."""
+        if self.context.get("hosts"):
+            return [str(host["name"]) for host in self.context["hosts"]]
+        return [str(name) for name in [*(self.asked.get("miners") or []), self.asked.get("bench")] if name]
+
 
 def read(folder: Path) -> Run:
     """Read a run's results directory; whatever is missing is empty."""
@@ -58,13 +75,22 @@ def read(folder: Path) -> Run:
     )
 
 
-def ends(run: Run) -> dict[str, results.HostEnd]:
-    """Return how each host of the run came back. One that was only looked at counts when it was looked at before."""
-    if run.context.get("mode") == "check":
+def ends(run: Run, hosts: Sequence[str] = ()) -> dict[str, results.HostEnd]:
+    """Return how each host of the run came back. One that was only looked at counts when it was looked at before.
+
+    ``hosts`` are the run's when it left nothing that names any.
+    """
+    if run.mode == "check":
         looked = {path.parent.name for path in run.folder.glob("hosts/*/before.json")}
         return {name: results.host_end(said) for name, said in (run.restored or {}).items() if name in looked}
-    names = [str(host["name"]) for host in run.context.get("hosts", [])]
-    unknown = [name for name in results.maybe_leased(run.events, names) if name not in (run.restored or {})]
+    names = run.hosts or list(hosts)
+    if results.before_lease(run.events):
+        unknown = []
+    elif not any(one.get("phase") == "lease" for one in run.events):
+        unknown = list(names)
+    else:
+        unknown = results.maybe_leased(run.events, names)
+    unknown = [name for name in unknown if name not in (run.restored or {})]
     if run.restored is None:
         # The run ended before its own restore: every host that was leased is open until a recovery says otherwise.
         leased = {str(one.get("item")) for one in run.events if one.get("phase") == "lease" and one.get("event") == "item"}
@@ -74,7 +100,7 @@ def ends(run: Run) -> dict[str, results.HostEnd]:
 
 def _refused(events: Sequence[Mapping[str, Any]], host: str) -> bool:
     lease = [one for one in events if one.get("phase") == "lease" and one.get("event") == "item" and one.get("item") == host]
-    return bool(lease) and lease[-1].get("status") == "failed"
+    return bool(lease) and lease[-1].get("status") == "failed" and bool(lease[-1].get("busy"))
 
 
 def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
@@ -83,6 +109,7 @@ def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
         counts=results.count(run.verdicts),
         failed_ids=results.red_ids(run.verdicts),
         failure=results.first_failure(run.events),
+        lost=results.lost(run.events),
         hosts=ends(run),
         keep=bool(run.context.get("keep")),
         signal=int(run.supervisor.get("signal") or 0),

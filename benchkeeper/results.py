@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WORDS = ("pass", "fail", "warn", "skip", "error")
 # A failure in one of these says something about the bench; the baseline was proven healthy only after them.
 BENCH_PHASES = ("preflight", "keeper", "lease", "snapshot", "checkout", "safety_backup", "borrow")
+BEFORE_LEASE = ("preflight", "keeper")
+AFTER_ALL = ("evidence", "restore", "report")
 KEPT = "kept"
 
 
@@ -50,6 +52,7 @@ class Facts:
         counts: How many checks had which verdict.
         failed_ids: Ids of checks that are red, each once, in order.
         failure: The first failure of the playbook: ``{phase, task, msg, usage?, busy?, unreachable?}``; None without one.
+        lost: The first item that did not reach its host; empty without one.
         hosts: Every host that was leased, or looked at, by name.
         keep: The run was to leave its hosts leased, and got as far.
         signal: Number of the signal that ended the run, 0 without one.
@@ -60,6 +63,7 @@ class Facts:
     counts: Mapping[str, int] = field(default_factory=dict)
     failed_ids: tuple[str, ...] = ()
     failure: Mapping[str, Any] | None = None
+    lost: str = ""
     hosts: Mapping[str, HostEnd] = field(default_factory=dict)
     keep: bool = False
     signal: int = 0
@@ -110,6 +114,8 @@ def _unfit(facts: Facts) -> Decision | None:
     failure = facts.failure or {}
     if failure.get("unreachable"):
         return Decision("unfit", 3, f"a host was lost: {failure.get('msg', '')}")
+    if facts.lost:
+        return Decision("unfit", 3, f"a host was lost: {facts.lost}")
     if failure.get("phase") in BENCH_PHASES:
         return Decision("unfit", 3, str(failure.get("msg", "")))
     return None
@@ -170,12 +176,30 @@ def host_end(said: Mapping[str, Any]) -> HostEnd:
 
 
 def maybe_leased(events: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
-    """Return the hosts whose lease was asked for without an answer that anybody wrote down."""
+    """Return the hosts whose lease was asked for without an answer that says that it was taken, or that somebody else has it."""
     asked = [event for event in events if event.get("phase") == "lease"]
     if not any(event.get("event") == "task.start" for event in asked):
         return []
-    answers = {str(event.get("item")): event.get("status") for event in asked if event.get("event") == "item"}
-    return [host for host in hosts if answers.get(host, "unreachable") == "unreachable"]
+    answers = {str(event.get("item")): event for event in asked if event.get("event") == "item"}
+    return [host for host in hosts if not _answered(answers.get(host, {}))]
+
+
+def _answered(event: Mapping[str, Any]) -> bool:
+    return event.get("status") in ("ok", "changed", "skipped") or (event.get("status") == "failed" and bool(event.get("busy")))
+
+
+def before_lease(events: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the events prove that a playbook ended before it asked for any lease. No events prove nothing."""
+    ended = any(event.get("event") in ("failed", "run.end") for event in events)
+    return ended and all(event.get("phase") in ("", *BEFORE_LEASE, *AFTER_ALL) for event in events)
+
+
+def lost(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first item that did not reach its host: tasks with items go to the run's hosts only. Empty without one."""
+    for event in events:
+        if event.get("event") == "item" and event.get("status") == "unreachable":
+            return f"{event.get('host') or event.get('item')} in {event.get('phase')}: {event.get('msg', 'unreachable')}"
+    return ""
 
 
 def hosts_of(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs
 from benchkeeper.console import complain
-from benchkeeper.errors import UnfitError, UsageError
+from benchkeeper.errors import UsageError
 from benchkeeper.paths import Paths, checkout
 from benchkeeper.progress import Progress
 
@@ -126,14 +126,13 @@ def run_e2e(options: E2EOptions) -> int:
             try:
                 _play(piece, folder, signals, progress)
                 result = report.render(folder)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - said, and answered by a recovery
                 # A full disk here is no reason to leave a machine as it is there.
                 progress.line(f"!! the supervisor failed ({type(error).__name__}: {error}); everything is put back first")
-                _recover_blindly(paths, options, runs.again(state), progress)
-                raise
-            if _must_recover(folder, result, signals.first):
+                return _recover_blindly(paths, options, runs.again(state), progress)
+            if _must_recover(folder, state.hosts, result, signals.first):
                 result = _recover(paths, options, runs.again(state), folder, progress)
-        if all(end["proven"] for end in result["restored"].values()):
+        if not recovery.open_hosts(folder, state.hosts):
             runs.forget(state)
         for line in farewell(result, folder):
             _say(line)
@@ -156,14 +155,15 @@ def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress
         playing.close(folder / "work" / "ansible.log")
 
 
-def _must_recover(folder: Path, result: dict[str, Any], number: int) -> bool:
+def _must_recover(folder: Path, hosts: tuple[str, ...], result: dict[str, Any], number: int) -> bool:
     """Return whether a host may still be as the run left it, and was not asked to be kept so."""
-    return bool(recovery.open_hosts(folder)) and (result["verdict"] != results.KEPT or bool(number))
+    return bool(recovery.open_hosts(folder, hosts)) and (result["verdict"] != results.KEPT or bool(number))
 
 
 def _recover(paths: Paths, options: E2EOptions, state: runs.RunState, folder: Path, progress: Progress) -> dict[str, Any]:
-    progress.line(f"── recover: {', '.join(recovery.open_hosts(folder))}")
-    wish = recovery.Wish(options.inventory, recovery.open_hosts(folder), state.run_id, states=(state,), verbose=options.verbose)
+    hosts = recovery.open_hosts(folder, state.hosts)
+    progress.line(f"── recover: {', '.join(hosts)}")
+    wish = recovery.Wish(options.inventory, hosts, state.run_id, states=(state,), verbose=options.verbose)
 
     def show(events: Path) -> Callable[[], None]:
         progress.follow(events)
@@ -177,13 +177,24 @@ def _recover(paths: Paths, options: E2EOptions, state: runs.RunState, folder: Pa
     return recovery.write_down(state, said) or report.render(folder)
 
 
-def _recover_blindly(paths: Paths, options: E2EOptions, state: runs.RunState, progress: Progress) -> None:
-    """Recover every host of a run of which nothing could be written down."""
+def _recover_blindly(paths: Paths, options: E2EOptions, state: runs.RunState, progress: Progress) -> int:
+    """Recover every host of a run of which nothing could be written down; return 4, or 3 when every host is proven back."""
     if not state.hosts or options.mode == "check":
-        return
+        runs.forget(state)
+        return 3
     wish = recovery.Wish(options.inventory, state.hosts, state.run_id, states=(state,), verbose=options.verbose)
-    for line in recovery.table(recovery.play(paths, wish, lambda _events: progress.beat)):
+    try:
+        said = recovery.play(paths, wish, lambda _events: progress.beat)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the code says that the hosts are not back
+        progress.line(f"!! the recovery failed ({type(error).__name__}: {error})")
+        said = []
+    for line in recovery.table(said):
         progress.line(f"   {line}")
+    if recovery.is_back(state, said):
+        runs.forget(state)
+        return 3
+    progress.line(f"!! not proven restored: {', '.join(state.hosts)}; what to do: ./bench recover --run {state.run_id}")
+    return 4
 
 
 def farewell(result: dict[str, Any], folder: Path) -> list[str]:
@@ -212,8 +223,8 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def _wishes(options: RecoverOptions, paths: Paths) -> Iterator[recovery.Wish]:
-    """Yield what `./bench recover` has to play, one wish for each inventory."""
+def _wishes(options: RecoverOptions, paths: Paths, skipped: list[str]) -> Iterator[recovery.Wish]:
+    """Yield what `./bench recover` has to play, one wish for each inventory; add to ``skipped`` why one cannot be played."""
     states = runs.unfinished(paths)
     if options.run_id:
         states = [state for state in states if state.run_id == options.run_id]
@@ -233,7 +244,7 @@ def _wishes(options: RecoverOptions, paths: Paths) -> Iterator[recovery.Wish]:
             places.setdefault(own, set())
     for place, hosts in places.items():
         if not place.exists():
-            complain(f"the inventory {place} is gone; name another one with --inventory")
+            skipped.append(f"the inventory {place} is gone; name another one with --inventory")
             continue
         chosen = options.hosts or tuple(sorted(hosts))
         yield recovery.Wish(place, chosen, options.run_id or "", options.force, usable, options.verbose)
@@ -255,13 +266,29 @@ def _remember(states: tuple[runs.RunState, ...], said: list[dict[str, Any]]) -> 
             runs.forget(state)
 
 
+def _play_wish(
+    paths: Paths, wish: recovery.Wish, show: Callable[[Path], Callable[[], None]], skipped: list[str]
+) -> list[dict[str, Any]]:
+    """Play one wish and return what its hosts said. One that fails must not keep the others from being put back."""
+    said: list[dict[str, Any]] = []
+    try:
+        said = recovery.play(paths, wish, show)
+        if not said:
+            skipped.append(f"the recovery of {wish.inventory} could not be played; see {paths.work / 'recover.log'}")
+        _remember(wish.states, said)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said and the code is 4
+        skipped.append(f"the recovery of {wish.inventory} failed ({type(error).__name__}: {error})")
+    return said
+
+
 def run_recover(options: RecoverOptions) -> int:
     """Put back what runs left; return 0 when everything is, 4 when something is not, 75 when somebody else holds it."""
     paths = checkout()
     keeper_program.ensure(paths)
     said: list[dict[str, Any]] = []
+    skipped: list[str] = []
     with Signals().taken() as signals:
-        for wish in _wishes(options, paths):
+        for wish in _wishes(options, paths, skipped):
             with Progress(paths.work / "none") as progress:
                 signals.told = progress.line
 
@@ -269,15 +296,15 @@ def run_recover(options: RecoverOptions) -> int:
                     progress.follow(events)
                     return progress.beat
 
-                heard = recovery.play(paths, wish, show)
-            if not heard:
-                raise UnfitError(f"the recovery could not be played; see {paths.work / 'recover.log'}")
-            said += heard
-            _remember(wish.states, heard)
+                said += _play_wish(paths, wish, show, skipped)
     for line in recovery.table(said):
         _say(line)
-    code = recovery.exit_code(said)
-    if all(one.get("nothing_to_do") for one in said):
+    for reason in skipped:
+        complain(reason)
+    code = 4 if skipped else recovery.exit_code(said)
+    if skipped:
+        _say("not everything could be recovered")
+    elif all(one.get("nothing_to_do") for one in said):
         _say("nothing to do: no host is leased, everything is back")
     elif code == 0:
         _say("everything is back, proven")

@@ -130,6 +130,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             event["host"] = str(host)
         if status in ("failed", "unreachable"):
             event["msg"] = self._message(said)
+        if said.get("busy"):
+            event["busy"] = True
         if isinstance(said.get("seconds"), (int, float)):
             event["keeper_seconds"] = said["seconds"]
         self._write(event)

@@ -96,6 +96,20 @@ def test_every_command_of_the_parser_is_wired() -> None:
     assert all(f"\n    {name} " in listed for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("command", [["e2e", "main"], ["recover"]], ids=lambda words: words[0])
+def test_an_unexpected_failure_ends_with_4(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> int:
+        raise OSError("no space left")
+
+    monkeypatch.setitem(cli.COMMANDS, command[0], broken)
+    assert cli.main(command) == 4
+    err = capsys.readouterr().err
+    assert "no space left" in err
+    assert err.count("\n") == 1
+
+
 def test_help_is_good_news(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["help"]) == 0
     assert "./bench e2e main" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchkeeper import report
+from benchkeeper import recovery, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +135,18 @@ def test_a_run_that_ended_before_it_had_a_context(tmp_path: Path) -> None:
     result = report.render(folder)
     assert (result["verdict"], result["exit_code"], result["branch"]) == ("usage", 2, "nope")
     assert "nothing was changed" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_of_which_nothing_is_known_is_open(tmp_path: Path) -> None:
+    folder = tmp_path / RUN
+    (folder / "work").mkdir(parents=True)
+    assert recovery.open_hosts(folder, ("bench-0",)) == ("bench-0",)
+    asked = {"mode": "targeted", "miners": ["miner-0"], "bench": "bench-0"}
+    (folder / "work" / "supervisor.json").write_text(json.dumps({"asked": asked}), encoding="utf-8")
+    assert report.render(folder)["exit_code"] == 4
+    assert recovery.open_hosts(folder) == ("bench-0", "miner-0")
+    lines(folder / "events.jsonl", [{"event": "failed", "phase": "preflight", "msg": "unknown branch", "s": 1}])
+    assert recovery.open_hosts(folder, ("bench-0",)) == ()
 
 
 def test_a_run_that_was_killed_while_it_leased_is_open(run: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchkeeper.results import Facts, HostEnd, decide, first_failure, hosts_of, maybe_leased, phases
+from benchkeeper.results import Facts, HostEnd, before_lease, decide, first_failure, hosts_of, lost, maybe_leased, phases
 
 BACK = {"bench-0": HostEnd(restored=True, proven=True), "miner-0": HostEnd(restored=True, proven=True)}
 OPEN = {**BACK, "miner-0": HostEnd(restored=True, proven=False, state="unproven")}
@@ -32,6 +32,8 @@ TABLE: list[tuple[str, dict[str, Any], str, int]] = [
     ("not fit", {"counts": RED, "failure": UNFIT, "hosts": BACK}, "unfit", 3),
     ("not fit beats a red check", {"counts": RED, "failure": UNFIT}, "unfit", 3),
     ("a host was lost", {"counts": RED, "failure": {**DEPLOY, "unreachable": True}, "hosts": BACK}, "unfit", 3),
+    ("a host was lost for a while", {"counts": RED, "lost": "bench-0", "hosts": BACK}, "unfit", 3),
+    ("a host was lost and is not back", {"counts": RED, "lost": "bench-0", "hosts": OPEN}, "unproven", 4),
     ("leased to somebody else", {"failure": BUSY}, "busy", 75),
     ("leased, seen by a run that only looks", {"failure": {"phase": "preflight", "msg": "leased: [x]"}}, "busy", 75),
     ("not proven", {"counts": GREEN, "hosts": OPEN}, "unproven", 4),
@@ -53,8 +55,8 @@ def test_the_decision(facts: dict[str, Any], verdict: str, code: int) -> None:
     assert decision.reason
 
 
-def item(host: str, status: str) -> dict[str, Any]:
-    return {"phase": "lease", "event": "item", "item": host, "status": status}
+def item(host: str, status: str, **more: Any) -> dict[str, Any]:
+    return {"phase": "lease", "event": "item", "item": host, "status": status, **more}
 
 
 START = {"phase": "lease", "event": "task.start", "task": "Take the leases"}
@@ -68,11 +70,34 @@ START = {"phase": "lease", "event": "task.start", "task": "Take the leases"}
         ([START], ["miner-0", "bench-0"]),
         ([START, item("miner-0", "changed")], ["bench-0"]),
         ([START, item("miner-0", "changed"), item("bench-0", "unreachable")], ["bench-0"]),
-        ([START, item("miner-0", "failed"), item("bench-0", "changed")], []),
+        ([START, item("miner-0", "failed", busy=True), item("bench-0", "changed")], []),
+        ([START, item("miner-0", "failed"), item("bench-0", "changed")], ["miner-0"]),
     ],
 )
 def test_who_may_be_leased_without_anybody_having_written_it_down(events: list[dict[str, Any]], expected: list[str]) -> None:
     assert maybe_leased(events, ["miner-0", "bench-0"]) == expected
+
+
+def test_a_host_that_was_not_reached_by_an_item_is_lost() -> None:
+    assert lost([item("miner-0", "ok")]) == ""
+    assert "bench-0" in lost([item("miner-0", "ok"), {**item("Flip", "unreachable"), "host": "bench-0"}])
+
+
+FAILED = {"phase": "preflight", "event": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("events", "proof"),
+    [
+        ([], False),
+        ([{"phase": "preflight", "event": "task.start"}], False),
+        ([FAILED, START], False),
+        ([FAILED], True),
+        ([FAILED, {"phase": "restore", "event": "task.start"}, {"phase": "", "event": "run.end"}], True),
+    ],
+)
+def test_only_events_prove_that_nothing_was_leased(events: list[dict[str, Any]], proof: bool) -> None:
+    assert before_lease(events) is proof
 
 
 def test_a_recovery_has_the_last_word_but_does_not_unprove() -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchkeeper import processes
+from benchkeeper import processes, runs, supervisor
+from benchkeeper.options import RecoverOptions
+from benchkeeper.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,9 +172,59 @@ def test_a_report_that_cannot_be_drawn_does_not_hide_the_recovery(root: Path, pr
     (folder / "junit.xml").mkdir()
     process.send_signal(signal.SIGTERM)
     _out, err = process.communicate(timeout=60)
-    assert process.returncode not in (0, 143)
+    assert process.returncode == 3
+    assert "Traceback" not in err
     assert "everything is put back first" in err
     assert "restored and proven" in err
+
+
+def test_a_crash_without_proof_ends_with_4(root: Path, process: subprocess.Popen[str]) -> None:
+    (root / "playbooks" / "recover.yml").write_text("- {hosts: localhost, gather_facts: false, tasks: []}", encoding="utf-8")
+    until(root, process, "Long work")
+    (folder,) = (root / "results").glob("2*")
+    (folder / "junit.xml").mkdir()
+    process.send_signal(signal.SIGTERM)
+    _out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "Traceback" not in err
+    assert "not proven restored: m, b" in err
+    assert len(list((root / "state").rglob("*.json"))) == 1
+
+
+def test_a_recovery_that_cannot_be_played_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "checkout", lambda: Paths(tmp_path))
+    monkeypatch.setattr(supervisor.keeper_program, "ensure", lambda _paths: None)
+    there = [tmp_path / "a.yml", tmp_path / "b.yml"]
+    states = []
+    for number, place in enumerate([tmp_path / "gone.yml", *there]):
+        if place in there:
+            place.touch()
+        states.append(runs.RunState(tmp_path / f"{number}.json", {"inventory": str(place), "hosts": ["m"], "checkout": "/x"}))
+    monkeypatch.setattr(supervisor.runs, "unfinished", lambda _paths: states)
+    played = []
+
+    def play(_paths: Paths, wish: Any, _show: object) -> list[dict[str, Any]]:
+        played.append(wish.inventory)
+        if wish.inventory == there[0]:
+            raise OSError("no")
+        return [{"item": "m", "proven": True, "restored": True, "nothing_to_do": True}]
+
+    monkeypatch.setattr(supervisor.recovery, "play", play)
+    assert supervisor.run_recover(RecoverOptions((), None, force=False, inventory=None, verbose=0)) == 4
+    assert played == there
+
+
+def test_a_wish_that_was_skipped_is_not_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "checkout", lambda: Paths(tmp_path))
+    monkeypatch.setattr(supervisor.keeper_program, "ensure", lambda _paths: None)
+    gone = runs.RunState(tmp_path / "x.json", {"inventory": str(tmp_path / "gone.yml"), "hosts": ["m"], "checkout": "/x"})
+    monkeypatch.setattr(supervisor.runs, "unfinished", lambda _paths: [gone])
+    assert supervisor.run_recover(RecoverOptions((), None, force=False, inventory=None, verbose=0)) == 4
+    said = capsys.readouterr()
+    assert "nothing to do" not in said.out
+    assert "gone.yml is gone" in said.err
 
 
 def test_nothing_secret_is_in_the_arguments_or_the_environment_of_the_playbook(root: Path, process: subprocess.Popen[str]) -> None:
