@@ -154,6 +154,7 @@ def _undo(ask: Undo, world: World) -> Verdict:
         now = baseline.look(engine)
         return baseline.compare(project, world, now, _owned(ask, now))
 
+    _finish_stops(ask, engine, project)
     difference = differences()
     for attempt in range(ATTEMPTS):
         if difference.lost_images or (difference.clean and clock.boottime() >= quiet_from):
@@ -170,6 +171,48 @@ def _undo(ask: Undo, world: World) -> Verdict:
     if difference.lost_volumes:
         return Verdict(FAILED, f"the data of volumes is gone: {', '.join(difference.lost_volumes)}")
     return Verdict(PUT_BACK if acted else UNDONE)
+
+
+def again(ask: Undo) -> None:
+    """Bring a project back once more if it is not as it was: something that went on behind the undo took it away again."""
+    world = _baseline(ask.run, ask.item)
+    if world is None:
+        return
+    engine = ask.run.keeper.engine()
+    with contextlib.suppress(EngineError):
+        now = baseline.look(engine)
+        if not baseline.compare(ask.intent["undo"]["project"], world, now, _owned(ask, now)).clean:
+            _undo(ask, world)
+
+
+def _finish_stops(ask: Undo, engine: Engine, project: str) -> None:
+    """End the stops that still wait for their grace.
+
+    The engine goes on with a stop whose client was lost, for as long as the container's own grace, a minute for some. It would
+    take down what the undo brings up. A second stop with our own, short grace ends the first one.
+    """
+    lost = [
+        float(item.intent.get("at", 0.0))
+        for item in ask.run.dir.items()
+        if item.done is None and (item.seq == ask.item.seq or item.intent.get("covered_by") == ask.item.name)
+    ]
+    if not lost:
+        return
+    stopping: Set[str] = set()
+    for event in _events(engine, project, min(lost), ask.run.keeper.clock.wall()):
+        container = str((event.get("Actor") or {}).get("ID") or "")
+        if event.get("Action") == "kill":
+            stopping.add(container)
+        elif event.get("Action") in ("die", "destroy", "start"):
+            stopping.discard(container)
+
+    def end(container: str) -> None:
+        with contextlib.suppress(EngineError):  # gone in between
+            engine.stop(container, int(STOP_GRACE))
+
+    if stopping:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=_STOPPING) as pool:
+            list(pool.map(end, sorted(stopping)))
 
 
 def _quiet(ask: Undo, engine: Engine, project: str, until: float) -> List[str]:
@@ -280,10 +323,15 @@ def _remove_image(engine: Engine, image: str) -> bool:
 
 
 def _events_since(engine: Engine, project: str, since: float, until: float) -> bool:
+    return bool(_events(engine, project, since, until))
+
+
+def _events(engine: Engine, project: str, since: float, until: float) -> List[Dict[str, Any]]:
+    """Return what happened to the containers of a project between two wall times, oldest first."""
     filters = {"label": [f"{baseline.PROJECT}={project}"], "type": ["container"], "event": list(_EVENTS)}
     query = {"since": f"{since:.6f}", "until": f"{until:.6f}", "filters": json.dumps(filters)}
     with engine.request("GET", "/events", query, timeout=STOP_GRACE) as response:
-        return bool(response.read().strip())
+        return [json.loads(line) for line in response.read().splitlines() if line.strip()]
 
 
 def clean(run: GuardedRun, item: _journal.Item) -> None:

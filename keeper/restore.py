@@ -17,6 +17,7 @@ from keeper.store import CLOSED, JOURNAL, KEY, RunDir
 
 ATTACH_WAIT = 1800.0  # seconds that a second restore waits for the first
 PROOF_DEADLINE = 120.0
+AGAIN_AFTER = 5.0  # seconds of a proof that does not hold, after which the engine is looked at again
 HISTORY = 10  # closed runs whose journals stay for a reader
 _UNDO: Dict[str, Callable[[Undo], Verdict]] = {
     "file": item_file.undo,
@@ -189,7 +190,7 @@ def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str,
             rules["deadline"] = deadline
         rules["ignore"] = [*(rules.get("ignore") or []), *_waived(run, taken["probes"])]
         proof = _proof.prove(
-            lambda: keeper.looker.take(taken["probes"], run.fingerprints, taken["snapshot"]),
+            _watching(run, lease, lambda: keeper.looker.take(taken["probes"], run.fingerprints, taken["snapshot"])),
             taken["snapshot"],
             rules,
             pause=keeper.clock.sleep,
@@ -215,6 +216,24 @@ def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str,
     if proof.proven:
         clean(keeper, lease.resource)
     return {**record, "after": proof.after, "state": lease.state}
+
+
+def _watching(run: GuardedRun, lease: Lease, take: Callable[[], Dict[str, Any]]) -> Callable[[], Dict[str, Any]]:
+    """Return a look that first brings back again what the engine took away behind the undo, at most every few seconds.
+
+    A container that was stopped by somebody's late call stays down for ever; waiting for it would end in quarantine.
+    """
+    first = next((item for item in run.dir.items() if item.kind == "engine" and not item.intent.get("covered_by")), None)
+    clock = run.keeper.clock
+    due = [clock.boottime() + AGAIN_AFTER]
+
+    def look() -> Dict[str, Any]:
+        if first is not None and clock.boottime() >= due[0]:
+            item_engine.again(Undo(run, lease.token, first))
+            due[0] = clock.boottime() + AGAIN_AFTER
+        return take()
+
+    return look
 
 
 def _waived(run: GuardedRun, probes: Mapping[str, Any]) -> List[str]:
