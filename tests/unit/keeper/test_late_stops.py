@@ -1,15 +1,17 @@
-"""A stop whose client was killed goes on in the engine, for as long as the container's own grace: it must not win against the undo."""
+"""A stop whose client was killed goes on in the engine for as long as the container's grace: it must not win against the undo."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import pytest
 
 from tests.unit.keeper.bench import NONCE, FakeLooker
 from tests.unit.keeper.test_engine import EngineBench, deploy, picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
