@@ -94,11 +94,14 @@ def prove(paths: Paths, stack: str, patch: Path, verbose: int) -> Row:
     """Run one planted bug through `./bench e2e` and look at what it says."""
     expected = expectations(patch.read_text(encoding="utf-8", errors="replace"))
     branch = branch_of(paths, stack, patch)
+    before = _result(paths).get("run_id")
     begun = time.monotonic()
     command = [sys.executable, "-m", "benchkeeper", "e2e", branch, "--stack", stack]
     output = None if verbose else subprocess.DEVNULL
     code = child.run(command, cwd=paths.root, stdout=output, stderr=output)
     result = _result(paths)
+    if result.get("run_id") == before:
+        result = {}  # it left no result of its own; an earlier run's proves nothing
     restored = result.get("restored")
     back = isinstance(restored, dict) and bool(restored) and all(host.get("proven") for host in restored.values())
     failures = result.get("failures")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchkeeper import inventory
 from benchkeeper.console import say
 from benchkeeper.paths import Paths, checkout
 
@@ -61,10 +62,19 @@ def _status(paths: Paths) -> dict[str, object]:
 
 
 def held(paths: Paths) -> list[str]:
-    """Return the resources whose lease is not free."""
-    leases = _status(paths).get("leases")
+    """Return the resources whose lease is not free, and the machines that could not be asked."""
+    document = _status(paths)
+    leases, machines = document.get("leases"), document.get("machines")
     rows = leases if isinstance(leases, list) else []
-    return [f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free"]
+    running = {str(one["name"]) for one in machines if one["state"] == "running"} if isinstance(machines, list) else set()
+    known = inventory.read(paths.inventory, plain=True)
+    silent = [f"{name} is not running, nobody knows" for name in (*known.miners, *known.benches) if name not in running]
+    return [*silent, *(f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free")]
+
+
+def shell_code(code: int) -> int:
+    """Return an exit code as a shell says it: a signal that came before our handlers kills, and Python says so with a minus."""
+    return 128 - code if code < 0 else code
 
 
 def children_of(pid: int) -> list[int]:
@@ -97,7 +107,7 @@ def gentle(paths: Paths, stack: str, number: signal.Signals, log: int, moment: f
     if not _wait(process, moment):
         return Row(number.name, moment, process.returncode, False, "the run ended before the signal", time.monotonic() - begun)
     process.send_signal(number)
-    code = process.wait(LIMIT)
+    code = shell_code(process.wait(LIMIT))
     left = held(paths)
     why = "; ".join([*([f"exit {code}, not {128 + number}"] if code != 128 + number else []), *left])
     return Row(number.name, moment, code, not why, why or "everything back", time.monotonic() - begun)

@@ -189,7 +189,9 @@ def judge_look(checks: Checks, look: Look, context: Mapping[str, Any], before: M
     for two in checks.code:
         if two.kind == look.kind and _check.applies(two.phases, look.phase, look.step):
             try:
-                yield from [_at(look, verdict) for verdict in two.function(look.document, with_before)]
+                said = [_at(look, verdict) for verdict in two.function(look.document, with_before)]
+                silent = Verdict(f"check.{two.function.__name__}", "The check says something", "error", "the check gave no verdict")
+                yield from said or [_at(look, silent)]
             except Exception as error:  # noqa: BLE001 - a check that breaks must be red itself and must not hide the others
                 name = f"check.{two.function.__name__}"
                 broken = f"{type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.benchkeeper.core.plugins.module_utils._check import OPERATORS, CheckError, Verdict, compare
+from ansible_collections.benchkeeper.core.plugins.module_utils._check import OPERATORS, CheckError, CodeCheck, Verdict, compare
 
 from benchkeeper import verdicts
 
@@ -212,3 +212,13 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"a": 1}\n[1]\n{"b": ', encoding="utf-8")
     assert verdicts.read_lines(path) == [{"a": 1}]
+
+
+def test_a_code_check_that_says_nothing_is_an_error() -> None:
+    def silent(_snapshot: Any, _context: Any) -> list[Verdict]:
+        return []
+
+    checks = verdicts.Checks(code=(CodeCheck(("scenario",), "bench", silent),))
+    look = verdicts.Look("scenario", "applied", "bench-0", "bench", {})
+    said = [(one.verdict.id, one.verdict.verdict) for one in verdicts.judge_look(checks, look, {}, None)]
+    assert said == [("check.silent", "error")]
