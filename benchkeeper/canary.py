@@ -6,6 +6,7 @@ configuration: were any tool to copy a configuration into an output, the canary 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+# What a recovery decides from: cleaned in place, never taken away.
+NEEDED = (
+    "events.jsonl",
+    "work/context.json",
+    "work/restore.json",
+    "work/recover.json",
+    "work/supervisor.json",
+)
 LARGEST = 64 * 1024 * 1024  # bytes: a file that is too large to be searched is not published
 
 
@@ -55,9 +64,27 @@ def search(files: Iterable[Path], secrets: Iterable[str], root: Path) -> Iterato
 
 
 def gate(run_dir: Path, secrets: Iterable[str]) -> list[Leak]:
-    """Search every file of a run's results and take away what must not be read; return what was taken away."""
+    """Search every file of a run's results and take away what must not be read; return what was found.
+
+    What a recovery decides from stays, without the secret.
+    """
+    known = list(secrets)
     files = sorted(path for path in run_dir.rglob("*") if path.is_file() and not path.is_symlink())
-    leaks = list(search(files, list(secrets), run_dir))
+    leaks = list(search(files, known, run_dir))
     for leak in leaks:
-        (run_dir / leak.path).unlink()
+        path = run_dir / leak.path
+        if leak.path in NEEDED:
+            _clean(path, known)
+        else:
+            path.unlink()
     return leaks
+
+
+def _clean(path: Path, secrets: Iterable[str]) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size <= LARGEST:
+            text = Redactor(secrets, shapes=False).text(path.read_text(encoding="utf-8", errors="replace"))
+            temp = path.with_name(f".{path.name}.tmp")
+            temp.write_text(text, encoding="utf-8")
+            temp.chmod(path.stat().st_mode & 0o777)
+            temp.replace(path)

@@ -149,13 +149,18 @@ class Player:
         self._thread.join(patience)
         processes.end(own, grace=1.0)
 
-    def close(self, log: Path | None) -> None:
-        """Remove ansible-runner's private data; keep its output, redacted, in ``log``."""
+    def close(self, log: Path | None) -> str:
+        """Remove ansible-runner's private data; keep its output, redacted, in ``log``. Return what secret the raw output held."""
+        leak = ""
         output = self._play.private / "artifacts" / "run" / "stdout"
         if log is not None and output.is_file():
-            text = Redactor(self._play.secrets).text(output.read_text(encoding="utf-8", errors="replace"))
-            log.write_text(text, encoding="utf-8")
+            raw = output.read_bytes()
+            hits = Redactor(self._play.secrets, shapes=False).scan(raw)
+            if hits:
+                leak = f"Ansible's output held a secret {len(hits)} times; redacted"
+            log.write_text(Redactor(self._play.secrets).text(raw.decode("utf-8", "replace")), encoding="utf-8")
         shutil.rmtree(self._play.private, ignore_errors=True)
+        return leak
 
 
 def _is_player(pid: int) -> bool:

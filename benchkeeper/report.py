@@ -64,15 +64,38 @@ def read(folder: Path) -> Run:
     """Read a run's results directory; whatever is missing is empty."""
     work = folder / "work"
     recovered = read_json(work / "recover.json")
+    context = read_json(work / "context.json") or {}
+    events = read_lines(folder / "events.jsonl")
+    verdicts = read_lines(folder / "verdicts.jsonl")
+    if (folder / "verdicts.jsonl").is_file():
+        verdicts += _missing(context, events, verdicts, read_json(work / "judged.json"))
     return Run(
         folder=folder,
-        context=read_json(work / "context.json") or {},
-        events=read_lines(folder / "events.jsonl"),
-        verdicts=read_lines(folder / "verdicts.jsonl"),
+        context=context,
+        events=events,
+        verdicts=verdicts,
         restored=read_json(work / "restore.json"),
         recovered=recovered if isinstance(recovered, list) else None,
         supervisor=read_json(work / "supervisor.json") or {},
     )
+
+
+def _missing(
+    context: Mapping[str, Any], events: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]], judged: Any
+) -> list[dict[str, Any]]:
+    """Return an error for each step that was reached and has no verdict, and one when not all verdicts are known to be written."""
+    found = []
+    known = {str(one.get("id")) for one in verdicts}
+    reached = {str(one.get("phase")) for one in events}
+    for phase in ("scenario", "lifecycle"):
+        steps = context.get(phase) or [] if phase in reached and context.get("mode") == "targeted" else []
+        why = "the step was reached and has no verdict"
+        found += [(str(one["id"]), str(one.get("title", "")), phase, why) for one in steps if str(one["id"]) not in known]
+    if not isinstance(judged, dict) or not judged.get("expected") == judged.get("written") == len(verdicts):
+        found.append(("run.all_was_judged", "Every check was judged", "evidence", "the checks did not come to their end"))
+    host = str(context.get("bench", ""))
+    same = {"verdict": "error", "class": None, "expected": None, "actual": None, "host": host, "step": "", "seconds": 0.0}
+    return [{**same, "id": name, "title": title, "phase": phase, "why": why} for name, title, phase, why in found]
 
 
 def ends(run: Run, hosts: Sequence[str] = ()) -> dict[str, results.HostEnd]:
@@ -84,7 +107,8 @@ def ends(run: Run, hosts: Sequence[str] = ()) -> dict[str, results.HostEnd]:
         looked = {path.parent.name for path in run.folder.glob("hosts/*/before.json")}
         return {name: results.host_end(said) for name, said in (run.restored or {}).items() if name in looked}
     names = run.hosts or list(hosts)
-    if results.before_lease(run.events):
+    # Who plays without the supervisor need not have the callback; what such a run leased is in its restore.json.
+    if results.before_lease(run.events) or not (run.events or run.asked or hosts):
         unknown = []
     elif not any(one.get("phase") == "lease" for one in run.events):
         unknown = list(names)
@@ -246,9 +270,14 @@ def render(folder: Path) -> dict[str, Any]:
     run = read(folder)
     state = run.context.get("state_file") or run.supervisor.get("state_file")
     secrets = canary.secrets_of(Path(str(state)) if state else None)
-    leaks = canary.gate(folder, secrets)
-    earlier = (read_json(folder / "result.json") or {}).get("leaks") or []
-    leaks = [*[canary.Leak(**one) for one in earlier], *leaks]
+    earlier = read_json(folder / "result.json")
+    leaks = [canary.Leak(**one) for one in (earlier or {}).get("leaks") or []]
+    if not secrets and earlier is None:
+        # What is drawn again after everything is back was searched before; the secrets are gone by then.
+        leaks.append(canary.Leak("(not searched)", "the run's secrets are not known, so nothing could be searched for them"))
+    if run.supervisor.get("output_leak"):
+        leaks.append(canary.Leak("work/ansible.log", str(run.supervisor["output_leak"])))
+    leaks = list(dict.fromkeys([*leaks, *canary.gate(folder, secrets)]))
     for _ in range(2):
         run = read(folder)
         result, manifest = make_result(run, leaks), make_manifest(run)

@@ -125,7 +125,7 @@ def _checks(facts: Facts) -> Decision:
     if facts.died:
         return Decision("bad", 1, facts.died)
     if facts.leaks:
-        return Decision("bad", 1, f"a secret was found in what the run left: {', '.join(facts.leaks)}")
+        return Decision("bad", 1, f"what the run left held a secret, or could not be searched for one: {', '.join(facts.leaks)}")
     red = facts.counts.get("fail", 0) + facts.counts.get("error", 0)
     if red:
         return Decision("bad", 1, f"{red} of {sum(facts.counts.values())} checks are red: {', '.join(facts.failed_ids[:5])}")
@@ -190,7 +190,8 @@ def _answered(event: Mapping[str, Any]) -> bool:
 
 def before_lease(events: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the events prove that a playbook ended before it asked for any lease. No events prove nothing."""
-    ended = any(event.get("event") in ("failed", "run.end") for event in events)
+    # The report is the last role: who came to it without a lease has taken none.
+    ended = any(event.get("event") in ("failed", "run.end") or event.get("phase") == "report" for event in events)
     return ended and all(event.get("phase") in ("", *BEFORE_LEASE, *AFTER_ALL) for event in events)
 
 

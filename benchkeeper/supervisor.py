@@ -152,7 +152,9 @@ def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress
             playing.stop()
         progress.beat()
         _note(folder, signal=signals.first, rc=playing.code, died=_died(playing.code, signals.first))
-        playing.close(folder / "work" / "ansible.log")
+        leak = playing.close(folder / "work" / "ansible.log")
+        if leak:
+            _note(folder, output_leak=leak)
 
 
 def _must_recover(folder: Path, hosts: tuple[str, ...], result: dict[str, Any], number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,12 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from benchkeeper import player, processes
-
-if TYPE_CHECKING:
-    import pytest
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOK = """
@@ -115,3 +114,14 @@ def test_a_process_is_known_by_its_start_too() -> None:
     processes.end({child.pid: started}, grace=1)
     assert child.wait(5) == -signal.SIGTERM
     assert processes.start_time(child.pid) is None
+
+
+@pytest.mark.parametrize(("output", "leaks"), [("nothing", False), ("value: s3cr3t-value-of-a-run", True)])
+def test_a_secret_in_the_raw_output_is_told(tmp_path: Path, output: str, *, leaks: bool) -> None:
+    one = object.__new__(player.Player)
+    one._play = dataclasses.replace(play(tmp_path), secrets=["s3cr3t-value-of-a-run"])
+    stdout = tmp_path / "runner" / "artifacts" / "run" / "stdout"
+    stdout.parent.mkdir(parents=True)
+    stdout.write_text(output, encoding="utf-8")
+    assert bool(one.close(tmp_path / "log")) is leaks
+    assert "s3cr3t" not in (tmp_path / "log").read_text(encoding="utf-8")

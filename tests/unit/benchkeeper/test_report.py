@@ -24,6 +24,9 @@ def line(name: str, verdict: str = "pass", **more: Any) -> dict[str, Any]:
 
 def lines(path: Path, many: list[dict[str, Any]]) -> None:
     path.write_text("".join(f"{json.dumps(one)}\n" for one in many), encoding="utf-8")
+    if path.name == "verdicts.jsonl":
+        end = {"expected": len(many), "written": len(many)}
+        (path.parent / "work" / "judged.json").write_text(json.dumps(end), encoding="utf-8")
 
 
 @pytest.fixture
@@ -166,3 +169,45 @@ def test_a_run_that_only_looked_and_was_refused_changed_nothing(run: Path) -> No
 def test_the_command_line_says_the_outcome_and_ends_with_its_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["--run-dir", str(run)]) == 0
     assert capsys.readouterr().out.startswith("good (exit code 0)")
+
+
+def test_without_secrets_to_look_for_a_run_is_not_clean(run: Path) -> None:
+    state = run.parents[1] / "state.json"
+    known = state.read_text(encoding="utf-8")
+    state.unlink()
+    assert report.render(run)["failures"] == ["secrets.canary.results"]
+    (run / "result.json").unlink()
+    state.write_text(known, encoding="utf-8")
+    assert report.render(run)["exit_code"] == 0
+    state.unlink()
+    assert report.render(run)["exit_code"] == 0, "what was searched before stays clean when the run is forgotten"
+
+
+def test_a_secret_in_the_output_of_ansible_fails_the_run(run: Path) -> None:
+    (run / "work" / "supervisor.json").write_text(json.dumps({"output_leak": "held a secret"}), encoding="utf-8")
+    result = report.render(run)
+    assert (result["exit_code"], [one["path"] for one in result["leaks"]]) == (1, ["work/ansible.log"])
+    assert report.render(run) == result
+
+
+def test_what_a_recovery_needs_is_cleaned_and_stays(run: Path) -> None:
+    lines(run / "events.jsonl", [{"event": "item", "phase": "lease", "item": "bench-0", "status": "changed", "msg": CANARY}])
+    (run / "work" / "restore.json").unlink()
+    result = report.render(run)
+    assert [one["path"] for one in result["leaks"]] == ["events.jsonl"]
+    assert CANARY not in (run / "events.jsonl").read_text(encoding="utf-8")
+    assert recovery.open_hosts(run) == ("bench-0",)
+
+
+def test_verdicts_that_were_not_all_written_are_an_error(run: Path) -> None:
+    (run / "work" / "judged.json").write_text(json.dumps({"expected": 3, "written": 2}), encoding="utf-8")
+    assert report.render(run)["failures"] == ["run.all_was_judged"]
+    (run / "work" / "judged.json").unlink()
+    assert report.render(run)["exit_code"] == 1
+
+
+def test_a_step_that_was_reached_has_a_verdict(run: Path) -> None:
+    context = json.loads((run / "work" / "context.json").read_text(encoding="utf-8"))
+    steps = {"scenario": [{"id": "scenario.apply"}, {"id": "api.reachable"}], "lifecycle": [{"id": "lifecycle.end"}]}
+    (run / "work" / "context.json").write_text(json.dumps({**context, **steps}), encoding="utf-8")
+    assert report.render(run)["failures"] == ["scenario.apply"], "the life cycle was not reached"

@@ -93,6 +93,7 @@ FAILED = {"phase": "preflight", "event": "failed"}
         ([{"phase": "preflight", "event": "task.start"}], False),
         ([FAILED, START], False),
         ([FAILED], True),
+        ([{"phase": "preflight", "event": "task.start"}, {"phase": "report", "event": "task.start"}], True),
         ([FAILED, {"phase": "restore", "event": "task.start"}, {"phase": "", "event": "run.end"}], True),
     ],
 )
