@@ -48,7 +48,11 @@ def from_live(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
 @check(*WITH_BRANCH)
 def bound_files(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
     """A file inside a running container is the commit's file, byte for byte."""
-    for name, demanded in (context.get("binding_blobs") or {}).items():
+    bound = context.get("binding_blobs") or {}
+    if not bound:
+        why = "the controller has no repository of the branch with the bound files: the images alone tell the commit"
+        yield Verdict("census.bound_files", "Files in the containers are the branch's", "skip", why, skip_class="missing")
+    for name, demanded in bound.items():
         title = f"{name} in the container is the branch's"
         lacking = list(need(snapshot, f"census.{name}.blob", title, name))
         yield from lacking

@@ -125,6 +125,7 @@ def document(directory: str = CHECKOUT) -> dict[str, Any]:
         },
         "observed": {
             "env": {"values": dict(ENV)},
+            "dashboard_code": {"exists": True, "sha1_git": "blob-of-the-commit"},
             "status": {"rc": 0},
             "monerod": {"result": {"status": "OK", "synchronized": True, "height": 240, "target_height": 0}},
             "pruned": {"result": {"pruned": True, "status": "OK"}},
@@ -205,7 +206,7 @@ def context() -> dict[str, Any]:
             "secrets": {"categories": SECRET_KEYS},
             "overrides": row["scenarios"][row["canonical"]]["overrides"],
             "posture": yaml.safe_load((STACK / "posture.yml").read_text(encoding="utf-8")),
-            "binding_blobs": {},
+            "binding_blobs": {"dashboard_code": "blob-of-the-commit"},
             "hosts": [{"name": "miner-0", "kind": "miner"}, {"name": "bench-0", "kind": "bench"}],
         },
     )

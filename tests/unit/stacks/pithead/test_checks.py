@@ -201,6 +201,7 @@ MUTANTS: dict[str, tuple[str, Mutate]] = {
     "census.*.commit": ("deploy", _each_seen("image_revision", "0" * 40)),
     "census.*.directory": ("deploy", _each("working_dir", good.LIVE)),
     "census.*.image": ("deploy", _each("image_id", "sha256:stale")),
+    "census.*.blob": ("deploy", _value("observed", "dashboard_code", "sha1_git", value="another")),
     "census.baseline.directory": ("baseline", _built("tari", "working_dir", good.CHECKOUT)),
     "miner.config.mode": ("miner", _value("invariant", "config", "mode", value="0644")),
     "miner.unit.active": ("miner", _value("invariant", "unit", "active", value="failed")),
@@ -287,16 +288,10 @@ def test_an_opened_port_is_red_even_when_the_settings_say_so_too() -> None:
     assert {"config.monero_rpc_bind", "posture.monerod.published"} <= red
 
 
-def test_a_file_inside_a_container_is_compared_with_the_commit() -> None:
-    context = good.context()
-    context["binding_blobs"] = {"dashboard_code": "blob-of-the-commit"}
-    document = good.document()
-    document["observed"]["dashboard_code"] = {"exists": True, "sha1_git": "blob-of-the-commit"}
-    named = {one.verdict.id: one.verdict.verdict for one in judge("deploy", document, context)}
-    assert named["census.dashboard_code.blob"] == "pass"
-    document["observed"]["dashboard_code"]["sha1_git"] = "another"
-    named = {one.verdict.id: one.verdict.verdict for one in judge("deploy", document, context)}
-    assert named["census.dashboard_code.blob"] == "fail"
+def test_without_a_bound_file_the_census_says_what_it_lacks() -> None:
+    context = {**good.context(), "binding_blobs": {}}
+    found = [one.verdict for one in judge("deploy", None, context) if one.verdict.id == "census.bound_files"]
+    assert [(one.verdict, one.skip_class) for one in found] == [("skip", "missing")]
 
 
 def test_without_a_borrowed_miner_mining_is_a_counted_skip() -> None:
