@@ -127,12 +127,24 @@ def _refused(events: Sequence[Mapping[str, Any]], host: str) -> bool:
     return bool(lease) and lease[-1].get("status") == "failed" and bool(lease[-1].get("busy"))
 
 
+def _failure(run: Run) -> dict[str, Any] | None:
+    """Return the first failure as the events tell it, with who holds the host as the playbook found out."""
+    first = results.first_failure(run.events)
+    if first is None:
+        return None
+    told: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((run.folder / "work" / "failure.json").read_text(encoding="utf-8"))
+    busy = told.get("busy") if isinstance(told, dict) else None
+    return {**first, **({"busy": busy} if busy else {})}
+
+
 def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
     """Return what the decision is made from."""
     return results.Facts(
         counts=results.count(run.verdicts),
         failed_ids=results.red_ids(run.verdicts),
-        failure=results.first_failure(run.events),
+        failure=_failure(run),
         lost=results.lost(run.events),
         hosts=ends(run),
         keep=bool(run.context.get("keep")),

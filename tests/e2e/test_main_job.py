@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,7 +147,7 @@ def test_a_miner_config_that_cannot_be_read_is_not_fit(bench: Bench, name: str) 
     back = f"sudo sh -c '{put}'; sudo systemctl restart xmrig"
     bench.ssh("miner-0", keep)
     try:
-        bench.ssh("miner-0", f"sudo F={path} sh -ec {json.dumps(UNFIT[name])}")
+        bench.ssh("miner-0", f"sudo env F={path} sh -ec {shlex.quote(UNFIT[name])}")
         done = bench.run("e2e", "main")
     finally:
         bench.ssh("miner-0", back)
