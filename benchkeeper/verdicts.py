@@ -151,6 +151,14 @@ def _put(value: Any, item: Any) -> Any:
 
 
 def _one(check: DataCheck, data: Mapping[str, Any]) -> Verdict:
+    """Judge one check; one that what a branch shows makes unreadable is an error itself, and hides no other."""
+    try:
+        return _judged(check, data)
+    except (JMESPathError, TypeError, ValueError) as error:
+        return Verdict(check.id, check.title, "error", f"cannot be judged: {error}")
+
+
+def _judged(check: DataCheck, data: Mapping[str, Any]) -> Verdict:
     # A condition that could not be asked is no reason to skip.
     for text in (check.when, check.value + check.expected_from):
         for probe in dict.fromkeys(_PROBE.findall(text)):

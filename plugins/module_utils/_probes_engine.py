@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import (
@@ -16,6 +17,9 @@ _COMPOSE = "com.docker.compose."
 _REVISION = "org.opencontainers.image.revision"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - how the engine spells it, nothing is bound here
 _NOT_FOUND = 404
+_NANOSECONDS = 10**9
+_OWN_NAMESPACE = ("", "private", "shareable")
+_STOP_TIMEOUT = 10  # seconds, the engine's own
 
 
 def _list(value: Any) -> List[Any]:
@@ -29,7 +33,9 @@ def _mounts(document: Mapping[str, Any]) -> List[Dict[str, Any]]:
         where = {"name": mount.get("Name")} if named else {"source": mount.get("Source")}
         mounts.append({"type": mount.get("Type"), **where, "target": mount.get("Destination"), "rw": bool(mount.get("RW"))})
     in_memory = (document.get("HostConfig") or {}).get("Tmpfs") or {}
-    mounts += [{"type": "tmpfs", "source": "", "target": target, "rw": True} for target in in_memory]
+    mounts += [
+        {"type": "tmpfs", "source": "", "target": target, "rw": True, "options": options} for target, options in in_memory.items()
+    ]
     return sorted(mounts, key=lambda mount: (str(mount["target"]), str(mount["type"])))
 
 
@@ -80,6 +86,49 @@ def _has_healthcheck(config: Mapping[str, Any]) -> bool:
     return bool(test) and test != ["NONE"]
 
 
+def _health(config: Mapping[str, Any], context: Context) -> Optional[Dict[str, Any]]:
+    """What decides whether the container is well; times in seconds, 0 where the engine's own default holds."""
+    if not _has_healthcheck(config):
+        return None
+    check = config["Healthcheck"]
+    times = {"interval": "Interval", "timeout": "Timeout", "start_period": "StartPeriod", "start_interval": "StartInterval"}
+    return {
+        "test": [context.redactor.text(str(word)) for word in check["Test"]],
+        "retries": check.get("Retries") or 0,
+        **{ours: (check.get(theirs) or 0) / _NANOSECONDS for ours, theirs in times.items()},
+    }
+
+
+def _extras(host: Mapping[str, Any]) -> List[str]:
+    """What a plain container does not have, each in a word: namespaces of the host, devices, kernel settings, groups, names."""
+    modes = {"ipc": "IpcMode", "pid": "PidMode", "userns": "UsernsMode", "uts": "UTSMode"}
+    found = [f"{ours}={host[theirs]}" for ours, theirs in modes.items() if (host.get(theirs) or "") not in _OWN_NAMESPACE]
+    found += [f"device={device.get('PathOnHost')}" for device in host.get("Devices") or []]
+    found += [f"device_request={request.get('Driver') or 'any'}" for request in host.get("DeviceRequests") or []]
+    found += [f"sysctl={key}={value}" for key, value in (host.get("Sysctls") or {}).items()]
+    lists = {
+        "device_rule": "DeviceCgroupRules",
+        "dns": "Dns",
+        "group": "GroupAdd",
+        "host": "ExtraHosts",
+        "link": "Links",
+        "volumes_from": "VolumesFrom",
+    }
+    found += [f"{ours}={value}" for ours, theirs in lists.items() for value in host.get(theirs) or []]
+    # The engine covers parts of /proc; a container that asked for all of it says so by an empty list.
+    if "MaskedPaths" in host and not host["MaskedPaths"]:
+        found.append("unmasked=/proc")
+    if host.get("OomKillDisable"):
+        found.append("oom_kill=off")
+    return sorted(found)
+
+
+def _command(config: Mapping[str, Any], context: Context) -> str:
+    """The command line as a shell would read it, redacted."""
+    words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    return context.redactor.text(" ".join(shlex.quote(str(word)) for word in words))
+
+
 def _restart(host: Mapping[str, Any]) -> str:
     policy = host.get("RestartPolicy") or {}
     count = policy.get("MaximumRetryCount")
@@ -114,6 +163,12 @@ def describe_container(document: Mapping[str, Any], context: Context, env_label:
         "pids": host.get("PidsLimit") or 0,
         "restart": _restart(host),
         "healthcheck": _has_healthcheck(config),
+        "health": _health(config, context),
+        "extras": _extras(host),
+        "command": _command(config, context),
+        "depends_on": sorted(filter(None, labels.get(_COMPOSE + "depends_on", "").split(","))),
+        "stop_timeout": config.get("StopTimeout") or _STOP_TIMEOUT,
+        "log": {"driver": (host.get("LogConfig") or {}).get("Type"), **((host.get("LogConfig") or {}).get("Config") or {})},
         "labels": {key: context.redactor.text(str(value)) for key, value in sorted(labels.items()) if not key.startswith(_COMPOSE)},
     }
 

@@ -8,7 +8,10 @@ import grp
 import json
 import os
 import pwd
+import re
+import shlex
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -41,6 +44,8 @@ HASH_LIMIT = 64 * 1024 * 1024  # bytes of a file that are fingerprinted
 ENTRY_LIMIT = 20_000  # names in a tree
 _CHUNK = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_ASSIGNED = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=", re.MULTILINE)
+_BARE_EXPANSION = re.compile(r"(?<!\\)[$`]")
 _TYPES = (
     (stat.S_ISREG, "file"),
     (stat.S_ISDIR, "directory"),
@@ -196,10 +201,11 @@ def _mask(node: Any, path: Any) -> None:
 
 
 def probe_dotenv(_name: str, spec: Spec, context: Context) -> Seen:
-    """``dotenv {path, show?, label?}``: a fingerprint per key, and the values of harmless keys.
+    """``dotenv {path, show?, label?}``: a fingerprint per key, the values of harmless keys, and which keys are not well written.
 
-    Values are fingerprinted under ``env#KEY`` (or ``LABEL#KEY``), not under the path, so that two checkouts' files, and
-    a file and the environment of a container, can be compared on one host within one run.
+    ``repeated`` are keys that stand there twice, ``loose`` those whose value a shell would not read as one word. Values are
+    fingerprinted under ``env#KEY`` (or ``LABEL#KEY``), not under the path, so that two checkouts' files, and a file and the
+    environment of a container, can be compared on one host within one run.
     """
     path = str(need(spec, "path"))
     seen = describe(path)
@@ -209,7 +215,8 @@ def probe_dotenv(_name: str, spec: Spec, context: Context) -> Seen:
         raw = read_regular(path)
     except FileNotFoundError as error:
         raise ProbeError("vanished while it was read") from error
-    parsed = parse_dotenv(raw.decode("utf-8", "surrogateescape"))
+    text = raw.decode("utf-8", "surrogateescape")
+    parsed = parse_dotenv(text)
     label = str(spec.get("label") or "env")
     seen["size"] = len(raw)
     seen["fp"] = context.fingerprints.of(path, raw)
@@ -217,8 +224,23 @@ def probe_dotenv(_name: str, spec: Spec, context: Context) -> Seen:
         printable(key): context.fingerprints.of(f"{label}#{key}", value) for key, value in sorted(parsed.values.items())
     }
     seen["bad_lines"] = list(parsed.bad_lines)
+    names = Counter(_ASSIGNED.findall(text))
+    seen["repeated"] = sorted(printable(name) for name, count in names.items() if count > 1)
+    seen["loose"] = sorted(printable(key) for key, entry in parsed.entries.items() if _is_loose(text[entry.start : entry.end]))
     shown = {key: context.redactor.text(printable(parsed.values[key])) for key in spec.get("show", []) if key in parsed.entries}
     return Seen(seen, {"values": shown})
+
+
+def _is_loose(assignment: str) -> bool:
+    """Whether a shell would read more, or less, than one word, or run something, where a value stands."""
+    raw = assignment.partition("=")[2]
+    lexer = shlex.shlex(raw, posix=True, punctuation_chars="();<>|&`")
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:  # a quote that is never closed
+        return True
+    return len(words) > 1 or bool(_BARE_EXPANSION.search(re.sub(r"'[^']*'", "", raw)))
 
 
 def _walk(path: str, prefix: str, *, deep: bool) -> Iterator[Tuple[str, os.stat_result]]:

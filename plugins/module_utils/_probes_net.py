@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._http import Answer, HttpError, Login, Request, fetch
@@ -19,6 +20,8 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._probes_files imp
 
 TIMEOUT = 5.0
 _UNAUTHORIZED = (401, 403)
+_PLACE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+_SHOWN = 200  # characters of an address
 
 
 def _login(spec: Spec) -> Optional[Login]:
@@ -48,6 +51,13 @@ def _bearer(spec: Spec) -> Dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def _address(spec: Spec) -> str:
+    url = str(need(spec, "url"))
+    keys = _PLACE.findall(url) if spec.get("settings") else []
+    values = dict(zip(keys, settings_values(str(spec.get("settings")), keys))) if keys else {}
+    return _PLACE.sub(lambda place: values.get(place[1], place[0]), url)
+
+
 def _ask(spec: Spec, url: str, method: str = "GET", body: Optional[bytes] = None) -> Answer:
     headers: Dict[str, str] = {str(key): str(value) for key, value in (spec.get("headers") or {}).items()}
     headers.update(_bearer(spec))
@@ -70,13 +80,16 @@ def _ask(spec: Spec, url: str, method: str = "GET", body: Optional[bytes] = None
 
 
 def probe_http(_name: str, spec: Spec, context: Context) -> Seen:
-    """``http {url, method?, headers?, bearer?, digest?, json?, keep?, timeout?, verify?}``.
+    """``http {url, settings?, method?, headers?, bearer?, digest?, json?, keep?, timeout?, verify?}``.
 
-    Observes ``status`` and, for an answer that is JSON, the kept part of it as ``json``. A status that is an error is
-    an answer; no answer is an error of the probe.
+    ``$KEY`` in the address is a value of the settings file ``settings``. Observes ``status``, where a redirect leads as
+    ``location`` and, for an answer that is JSON, the kept part of it as ``json``. A status that is an error is an answer; no
+    answer is an error of the probe.
     """
-    answer = _ask(spec, str(need(spec, "url")), str(spec.get("method", "GET")))
+    answer = _ask(spec, _address(spec), str(spec.get("method", "GET")))
     seen: Dict[str, Any] = {"status": answer.status}
+    if "location" in answer.headers:
+        seen["location"] = context.redactor.text(answer.headers["location"])[:_SHOWN]
     kind = answer.headers.get("content-type", "").partition(";")[0]
     if kind:
         seen["content_type"] = kind.strip()

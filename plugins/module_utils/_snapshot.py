@@ -18,6 +18,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api impor
 from ansible_collections.benchkeeper.core.plugins.module_utils._fingerprint import KEY_BYTES, Fingerprinter
 from ansible_collections.benchkeeper.core.plugins.module_utils._probes import Context, Probe, ProbeError, Seen, Spec
 from ansible_collections.benchkeeper.core.plugins.module_utils._probes_engine import probe_compose, probe_container_file
+from ansible_collections.benchkeeper.core.plugins.module_utils._probes_exposed import probe_exposed
 from ansible_collections.benchkeeper.core.plugins.module_utils._probes_files import (
     load_json,
     probe_disk,
@@ -39,6 +40,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._probes_net impor
     probe_http,
     probe_jsonrpc,
 )
+from ansible_collections.benchkeeper.core.plugins.module_utils._probes_zmq import probe_zmq
 from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor, collect_secrets
 from ansible_collections.benchkeeper.core.plugins.module_utils._regular import UnreadableError
 from ansible_collections.benchkeeper.core.plugins.module_utils._secret_names import SHORTEST, is_strong
@@ -51,6 +53,7 @@ KINDS: Dict[str, Probe] = {
     "container_file": probe_container_file,
     "disk": probe_disk,
     "dotenv": probe_dotenv,
+    "exposed": probe_exposed,
     "file": probe_file,
     "git": probe_git,
     "http": probe_http,
@@ -60,6 +63,7 @@ KINDS: Dict[str, Probe] = {
     "sockets": probe_sockets,
     "tree": probe_tree,
     "unit": probe_unit,
+    "zmq": probe_zmq,
 }
 _WORKERS = 8
 

@@ -13,7 +13,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _predicate
 from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import MissingError, find
 
 OPS = ("argv", "edit", "engine", "expect", "look", "mark", "verb", "wait")
-_COMPARED = ("changed", "changed_like", "same_keys")
+_COMPARED = ("changed", "changed_all", "changed_like", "same_keys")
 _TAIL = 300  # characters of a program's last words in a reason
 
 
@@ -136,7 +136,7 @@ def _one(op: Mapping[str, Any], actions: Actions, state: Walk) -> Tuple[str, str
         late = [f"{one['name']}: {one.get('why', '')}" for one in actions.wait(op["wait"]) if not one.get("ok")]
         return "wait " + " ".join(one["name"] for one in op["wait"]), "; ".join(late)
     if "look" in op or "mark" in op:
-        state.marked = document = actions.take(None)
+        state.marked = document = actions.take(op.get("probes"))
         if "look" in op:
             state.looks[op["look"]] = document
         return f"look {op.get('look', '')}".strip(), ""
@@ -195,8 +195,9 @@ def _changed(predicate: Mapping[str, Any], path: str, old: Mapping[str, Any], ne
 def compare(predicate: Mapping[str, Any], marked: Optional[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
     """Judge a comparison with the mark.
 
-    ``changed``: exactly the keys in ``value`` changed. ``changed_like``: the keys that changed are those whose other ``value`` path
-    changed, and ``includes`` are among them. ``same_keys``: the keys in ``value`` have not changed.
+    ``changed``: exactly the keys in ``value`` changed. ``changed_all``: every key changed. ``changed_like``: the keys that changed
+    are those whose other ``value`` path changed, and ``includes`` are among them. ``same_keys``: the keys in ``value`` have not
+    changed.
 
     Returns:
         Why it does not hold, or an empty text.
@@ -213,8 +214,10 @@ def compare(predicate: Mapping[str, Any], marked: Optional[Mapping[str, Any]], n
             moved = sorted(key for key in predicate["value"] if before.get(key) != after.get(key))
             return f"{probe}: changed though it must not: {', '.join(moved)}" if moved else ""
         changed = _changed(predicate, predicate["path"], marked, now)
-        wanted = predicate["value"]
-        if predicate["op"] == "changed_like":
+        wanted = predicate.get("value", ())
+        if predicate["op"] == "changed_all":
+            wanted = {**_both(predicate, predicate["path"], marked), **_both(predicate, predicate["path"], now)} or ["anything"]
+        elif predicate["op"] == "changed_like":
             wanted = _changed(predicate, wanted, marked, now)
     except MissingError as error:
         return str(error)

@@ -84,6 +84,13 @@ def test_a_data_check() -> None:
     assert judge(CHECK, {})[0].verdict == "error"
 
 
+def test_a_check_that_odd_data_break_is_an_error_and_hides_no_other() -> None:
+    shape = CHECK.replace("snapshot.observed.x.y", "'length(snapshot.observed.x.y)'")
+    assert judge(shape, {"observed": {"x": {"y": 7}}})[0].verdict == "error"
+    sets = CHECK.replace("expected: 1", "expected: [a], op: disjoint")
+    assert judge(sets, {"observed": {"x": {"y": [{}]}}})[0].verdict == "error"
+
+
 def test_a_check_for_each() -> None:
     text = (
         "- {id: 'n.{item}', title: '{item}', phases: [x], for_each: context.names, "

@@ -39,7 +39,9 @@ def container(**changes: Any) -> dict[str, Any]:
             "User": "100",
             "Env": ["TOKEN=tok123456", "EMPTY=", "EQ=a=b"],
             "Labels": {**COMPOSE, "mine": "yes"},
-            "Healthcheck": {"Test": ["CMD", "true"]},
+            "Healthcheck": {"Test": ["CMD", "true"], "Interval": 3_000_000_000, "Retries": 3},
+            "Entrypoint": ["tini", "--"],
+            "Cmd": ["tor", "--token", "tok123456"],
         },
         "HostConfig": {
             "CapDrop": ["ALL"],
@@ -51,7 +53,10 @@ def container(**changes: Any) -> dict[str, Any]:
             "PidsLimit": None,
             "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
             "PortBindings": {"3333/tcp": [{"HostIp": "", "HostPort": "3333"}]},
-            "Tmpfs": {"/tmp": ""},
+            "Tmpfs": {"/tmp": "mode=0700"},
+            "IpcMode": "private",
+            "MaskedPaths": ["/proc/kcore"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}},
         },
         "Mounts": [
             {"Type": "volume", "Name": "v", "Source": "/var/lib/docker/volumes/v/_data", "Destination": "/z", "RW": True},
@@ -111,7 +116,7 @@ def test_what_runs_is_told_and_not_what_was_asked_for(tmp_path: Path) -> None:
     assert tor["labels"] == {"mine": "yes"}
     assert tor["mounts"] == [
         {"type": "bind", "source": "/srv/p/torrc", "target": "/etc/torrc", "rw": False},
-        {"type": "tmpfs", "source": "", "target": "/tmp", "rw": True},
+        {"type": "tmpfs", "source": "", "target": "/tmp", "rw": True, "options": "mode=0700"},
         {"type": "volume", "name": "v", "target": "/z", "rw": True},
     ]
     assert document["invariant"]["stack"]["networks"]["p_net"]["subnet"] == "172.30.0.0/24"
@@ -119,6 +124,46 @@ def test_what_runs_is_told_and_not_what_was_asked_for(tmp_path: Path) -> None:
     seen = document["observed"]["stack"]["services"]["tor"]
     assert (seen["state"], seen["health"], seen["restarts"], seen["image_revision"]) == ("running", "healthy", 2, "abc")
     assert document["observed"]["stack"]["images"][1] == {"id": "sha256:i2", "tags": []}
+
+
+def test_how_a_service_is_started_asked_and_logged_is_told(tmp_path: Path) -> None:
+    tor = look(tmp_path, container())["invariant"]["stack"]["services"]["tor"]
+    assert tor["health"] == {
+        "test": ["CMD", "true"],
+        "retries": 3,
+        "interval": 3.0,
+        "timeout": 0.0,
+        "start_period": 0.0,
+        "start_interval": 0.0,
+    }
+    assert tor["command"].startswith("tini -- tor --token ")
+    assert "tok123456" not in tor["command"]
+    assert (tor["extras"], tor["stop_timeout"], tor["depends_on"]) == ([], 10, [])
+    assert tor["log"] == {"driver": "json-file", "max-size": "10m"}
+
+
+def test_whatever_opens_a_container_is_named(tmp_path: Path) -> None:
+    opened = container()
+    opened["HostConfig"] = {
+        **opened["HostConfig"],
+        **dict.fromkeys(["PidMode", "IpcMode", "UTSMode", "UsernsMode"], "host"),
+        "MaskedPaths": [],
+        "Devices": [{"PathOnHost": "/dev/mem"}],
+        "DeviceRequests": [{"Driver": ""}],
+        "Sysctls": {"net.core.somaxconn": "1"},
+        "GroupAdd": ["0"],
+        "ExtraHosts": ["x:host-gateway"],
+        "Dns": ["192.0.2.1"],
+        "OomKillDisable": True,
+    }
+    opened["Config"] = {**opened["Config"], "StopTimeout": 60}
+    opened["Config"]["Labels"] = {**opened["Config"]["Labels"], "com.docker.compose.depends_on": "b:x:true,a:y:false"}
+    tor = look(tmp_path, opened)["invariant"]["stack"]["services"]["tor"]
+    assert tor["extras"] == [
+        *("device=/dev/mem", "device_request=any", "dns=192.0.2.1", "group=0", "host=x:host-gateway", "ipc=host"),
+        *("oom_kill=off", "pid=host", "sysctl=net.core.somaxconn=1", "unmasked=/proc", "userns=host", "uts=host"),
+    ]
+    assert (tor["stop_timeout"], tor["depends_on"]) == (60, ["a:y:false", "b:x:true"])
 
 
 def test_a_containers_environment_can_be_compared_with_the_file(tmp_path: Path) -> None:

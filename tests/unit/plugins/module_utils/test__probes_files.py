@@ -136,6 +136,25 @@ def test_the_same_value_in_two_files_has_the_same_fingerprint(tmp_path: Path) ->
     assert keys[0]["B"] != keys[1]["B"]
 
 
+@pytest.mark.parametrize(
+    ("text", "loose", "repeated"),
+    [
+        ("A=plain\nB='two words; $HOME'\nC=\"a\\$b\"\nD=\nE=x # note\n", [], []),
+        ("A=two words\n", ["A"], []),
+        ("A=a;b\n", ["A"], []),
+        ("A=$HOME\n", ["A"], []),
+        ('A="`id`"\n', ["A"], []),
+        ("A=1\nB=2\nA=3\n", [], ["A"]),
+    ],
+)
+def test_settings_that_a_shell_would_read_otherwise_are_named(
+    tmp_path: Path, text: str, loose: list[str], repeated: list[str]
+) -> None:
+    (tmp_path / ".env").write_text(text, "utf-8")
+    seen = look(kind="dotenv", path=f"{tmp_path}/.env")["invariant"]
+    assert (seen["loose"], seen["repeated"]) == (loose, repeated)
+
+
 def test_json_shows_what_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_text(json.dumps({"pools": [{"url": "a:1", "pass": "hunter22"}], "note": "hunter22", "n": 1}), "utf-8")

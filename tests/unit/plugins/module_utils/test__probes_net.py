@@ -124,3 +124,14 @@ def test_nobody_there_is_an_error_and_not_a_no(kind: str) -> None:
     seen = look(kind=kind, url="http://127.0.0.1:9/", method="GET")
     assert seen["observed"] is None
     assert "refused" in seen["errors"]
+
+
+def test_an_address_takes_values_of_a_settings_file_and_a_redirect_is_told(tmp_path: Path) -> None:
+    settings = tmp_path / ".env"
+    with fake_servers.serving(lambda handler, _body: (301, [("Location", f"https://x{handler.path}")], b"")) as url:
+        settings.write_text(f"PORT={url.rpartition(':')[2]}\n", "utf-8")
+        spec = {"kind": "http", "url": "http://127.0.0.1:$PORT/a", "settings": str(settings)}
+        seen = take({"http": spec}, {})["observed"]["http"]
+        lost = take({"http": {**spec, "url": "http://127.0.0.1:$GONE/a"}}, {})
+    assert (seen["status"], seen["location"]) == (301, "https://x/a")
+    assert "has no GONE" in lost["errors"]["http"]

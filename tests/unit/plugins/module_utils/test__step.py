@@ -103,6 +103,20 @@ def test_what_could_not_be_asked_is_not_unchanged() -> None:
     expect = {"expect": [{"probe": "stack", "path": "services[].id", "op": "changed", "value": []}]}
     assert "could not ask" in walk([{"mark": True}, expect], Host([look({"a": "1"}), blind]))["why"]
     assert "nothing was marked" in walk([expect], Host([blind]))["why"]
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ({"a": "1", "b": "1"}, {"a": "2", "b": "2"}, ""),
+        ({"a": "1", "b": "1"}, {"a": "2", "b": "1"}, "stack: changed ['a'], should have changed ['a', 'b']"),
+        ({}, {}, "stack: changed nothing, should have changed ['anything']"),
+    ],
+)
+def test_everything_changed_or_not(before: dict[str, str], after: dict[str, str], why: str) -> None:
+    expect = {"expect": [{"probe": "stack", "path": "services[].id", "op": "changed_all"}]}
+    walked = walk([{"mark": True, "probes": ["stack"]}, expect], Host([look(before), look(after)]))
+    assert walked["why"].removeprefix("expect: ") == why
+
+
 
 
 @pytest.mark.parametrize(
