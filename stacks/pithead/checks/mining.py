@@ -17,6 +17,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._check import (
 WITH_BRANCH = ("deploy", "scenario", "lifecycle-restarted", "lifecycle-flipped", "lifecycle-end")
 POOL_LOOKS = ("scenario", "lifecycle-restarted", "lifecycle-flipped", "lifecycle-end")
 MINING = ("scenario", "lifecycle-end")
+CONNECTIONS = 2  # its place in a row of the proxy's workers
 
 
 def _state(snapshot: Snapshot) -> Mapping[str, Any]:
@@ -70,7 +71,7 @@ def chain_kept(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
 @check(*MINING)
 def mining(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
     """Borrowed miners are seen by name and mine on this bench's pool; their shares are accepted and become blocks."""
-    lacking = list(need(snapshot, "mining.workers", "Enough workers mine", "state", "chain"))
+    lacking = list(need(snapshot, "mining.workers", "Enough workers mine", "state", "chain", "proxy"))
     yield from lacking
     if lacking:
         return
@@ -82,8 +83,13 @@ def mining(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
     online = {row.get("name"): row for row in state.get("workers") or [] if row.get("status") == "online"}
     yield judge("mining.workers", "Enough workers mine", context["workers"], len(online), "ge")
     yield judge("mining.proxy_workers", "The proxy counts them, too", context["workers"], state.get("proxy_workers"), "ge")
+    rows = (snapshot["observed"]["proxy"].get("json") or {}).get("workers") or []
+    connections = {row[0]: row[2] for row in rows if isinstance(row, list) and len(row) > CONNECTIONS}
     for name in context.get("miners", []):
-        row = online.get(name, {})
+        worker = context.get("worker_names", {}).get(name, name)
+        row = online.get(worker, {})
+        # A worker counts as online for minutes after it left: the proxy itself knows who is there.
+        yield judge(f"mining.{name}.connected", f"{name} is connected to the proxy", 0, connections.get(worker), "gt")
         yield judge(f"mining.{name}.pool", f"{name} mines on the bench's pool", "p2pool", row.get("pool"))
         yield judge(f"mining.{name}.accepted", f"{name} has shares accepted", 0, row.get("accepted"), "gt")
         bad = row.get("rejected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterator, Mapping
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._check import (
@@ -16,8 +17,8 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._check import (
 )
 
 LOOKS = ("baseline", "deploy", "scenario", "lifecycle-end")
-EXACT = ("uid", "read_only", "privileged", "restart")
-SETS = ("cap_drop", "cap_add", "security_opt")
+EXACT = ("uid", "read_only", "privileged", "restart", "stop_timeout", "log")
+SETS = ("cap_drop", "cap_add", "security_opt", "extras", "depends_on")
 TITLES = {
     "uid": "runs as user {}",
     "read_only": "has a read-only root",
@@ -26,9 +27,16 @@ TITLES = {
     "cap_drop": "drops every capability",
     "cap_add": "has no capability but those it needs",
     "security_opt": "cannot gain privileges",
+    "stop_timeout": "has {} seconds to stop",
+    "log": "has logs that cannot fill the disk",
+    "extras": "shares nothing else with the host",
+    "depends_on": "starts after what it needs",
 }
 LOOPBACK = ("127.", "[::1]")
-ENGINE_SOCKET = "docker.sock"
+MIB = 1024 * 1024
+# What the engine takes where a health check does not say, in seconds.
+ENGINE_HEALTH = {"interval": 30, "timeout": 30, "retries": 3, "start_period": 0, "start_interval": 5}
+SETTING = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 def _demanded(context: RunContext, name: str) -> Mapping[str, Any]:
@@ -51,17 +59,57 @@ def confinement(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
         for key in SETS:
             yield judge(f"posture.{name}.{key}", f"{name} {TITLES[key]}", demanded[key], one.get(key), "set_eq")
         yield judge(f"posture.{name}.memory", f"{name} has a memory limit", 0, one.get("memory"), "gt")
+        most = demanded["memory"] * MIB
+        yield judge(f"posture.{name}.memory_most", f"{name} cannot take the machine's memory", most, one.get("memory"), "le")
         yield judge(f"posture.{name}.pids", f"{name} has a limit of processes", 0, one.get("pids"), "gt")
-        mounts = one.get("mounts") or []
-        writable = [mount.get("target") for mount in mounts if mount.get("rw") and not _is_socket(mount)]
-        yield judge(f"posture.{name}.writable", f"{name} can write only where it must", demanded["writable"], writable, "set_eq")
-        holds = any(_is_socket(mount) for mount in mounts)
-        title = f"{name} {'reads' if demanded['docker_socket'] else 'cannot reach'} the engine's socket"
-        yield judge(f"posture.{name}.docker_socket", title, demanded["docker_socket"], holds)
 
 
-def _is_socket(mount: Mapping[str, Any]) -> bool:
-    return ENGINE_SOCKET in f"{mount.get('source', '')}{mount.get('target', '')}"
+@check(*LOOKS)
+def reach(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
+    """What each service has of the host and of its secrets: exactly these mounts, exactly these keys."""
+    lacking = list(need(snapshot, "posture.mounts", "What is mounted can be looked at", "stack", "env"))
+    yield from lacking
+    secret = {key for keys in context["secrets"]["categories"].values() for key in keys}
+    for name, one in services(snapshot, "invariant").items() if not lacking else ():
+        demanded = _demanded(context, name)
+        if not demanded:
+            continue
+        mounts = [_spelled(mount) for mount in one.get("mounts") or []]
+        wanted = [_filled(mount, snapshot, context) for mount in demanded["mounts"]]
+        yield judge(f"posture.{name}.mounts", f"{name} has of the host what it needs, and no more", wanted, mounts, "set_eq")
+        carried = sorted(secret & set(one.get("env_fp") or {}))
+        yield judge(f"posture.{name}.secrets", f"{name} knows its own secrets only", demanded["secrets"], carried, "set_eq")
+
+
+def _spelled(mount: Mapping[str, Any]) -> str:
+    """Return a mount as posture.yml spells it."""
+    if mount.get("type") == "tmpfs":
+        return f"memory {mount.get('target')} {mount.get('options')}"
+    return f"{mount.get('source') or mount.get('name')} {mount.get('target')} {'rw' if mount.get('rw') else 'ro'}"
+
+
+def _filled(text: str, snapshot: Snapshot, context: RunContext) -> str:
+    """Put in the settings and the directory; a setting that is not there stays as it is spelled, and fits nothing."""
+    values = env_values(snapshot)
+    directory = context["live"] if context["look"]["phase"] == "baseline" else context["checkout"]
+    return SETTING.sub(lambda place: values.get(place[1], place[0]), text).replace("{dir}", directory)
+
+
+@check(*LOOKS)
+def health(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
+    """Health checks ask what they are meant to ask, and often enough: one that cannot fail is worse than none."""
+    lacking = list(need(snapshot, "posture.health", "The health checks can be looked at", "stack", "env"))
+    yield from lacking
+    for name, one in services(snapshot, "invariant").items() if not lacking else ():
+        demanded = _demanded(context, name)
+        if not demanded:
+            continue
+        seen = one.get("health") or {}
+        wanted = [_filled(word, snapshot, context) for word in demanded["health"]]
+        yield judge(f"posture.{name}.health", f"{name} is asked what tells whether it works", wanted, seen.get("test"))
+        limits = context["posture"]["health"]
+        slow = [key for key, most in limits.items() if (seen.get(key) or ENGINE_HEALTH[key]) > most] if seen else None
+        yield judge(f"posture.{name}.health_times", f"{name} is found ill in good time", [], slow, "set_eq")
 
 
 @check(*LOOKS)
@@ -69,8 +117,18 @@ def networks(snapshot: Snapshot, context: RunContext) -> Iterator[Verdict]:
     """Each service is in its network and no other, with its fixed address."""
     lacking = list(need(snapshot, "posture.networks", "The networks can be looked at", "stack", "env"))
     yield from lacking
-    prefix = env_values(snapshot).get("NETWORK_SUBNET", "").rpartition(".")[0]
+    subnet = env_values(snapshot).get("NETWORK_SUBNET", "")
+    prefix = subnet.rpartition(".")[0]
     numbers = context["posture"]["networks"]
+    if not lacking:
+        stack = snapshot["invariant"]["stack"]
+        made = stack.get("networks") or {}
+        yield judge("posture.networks.set", "Exactly these networks are there", sorted(numbers), sorted(made), "set_eq")
+        there = made.get("mining_net", {}).get("subnet")
+        yield judge("posture.networks.subnet", "The miners' network has the configured addresses", subnet, there)
+        yield judge(
+            "posture.volumes", "Exactly these volumes are there", context["posture"]["volumes"], stack.get("volumes"), "set_eq"
+        )
     for name, one in services(snapshot, "invariant").items() if not lacking else ():
         network = _demanded(context, name).get("network")
         if not network:
