@@ -9,10 +9,17 @@ import sys
 
 INSTALLED = "/usr/local/lib/benchkeeper/keeper"
 CACHE = "/run/benchkeeper"
+LOOKING = ("status", "explain", "version", "evidence")
 
 
-def unpacked(archive: str) -> str:
-    """Return a directory with the program's modules, made at its first start after a boot.
+def only_looks(arguments: list[str]) -> bool:
+    """Return whether a command line asks for a look, which leaves no trace: no directory, no byte code."""
+    words = arguments[1:] if arguments[:1] == ["call"] else arguments
+    return bool(words) and words[0] in LOOKING
+
+
+def unpacked(archive: str, *, make: bool = True) -> str:
+    """Return a directory with the program's modules, made at its first start after a boot unless ``make`` is false.
 
     Python keeps no byte code of what it imports from an archive, and compiling takes longer than most calls. The directory is
     root's alone, in memory, and named after the very file it was made from; without it the archive itself serves.
@@ -22,16 +29,16 @@ def unpacked(archive: str) -> str:
         return archive
     found = os.stat(archive)  # noqa: PTH116
     place = f"{CACHE}/{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+    if make:
+        with contextlib.suppress(OSError):  # there already, or there can be none
+            os.mkdir(CACHE, 0o700)  # noqa: PTH102
     try:
-        os.mkdir(CACHE, 0o700)  # noqa: PTH102
-    except FileExistsError:
-        pass
+        above = os.lstat(CACHE)
     except OSError:
         return archive
-    above = os.lstat(CACHE)
     if not stat.S_ISDIR(above.st_mode) or above.st_uid != 0 or above.st_mode & 0o077:
         return archive
-    if not os.path.isdir(place):  # noqa: PTH112
+    if make and not os.path.isdir(place):  # noqa: PTH112
         with contextlib.suppress(OSError):
             _unpack(archive, place)
     return place if os.path.isdir(place) else archive  # noqa: PTH112
@@ -55,7 +62,9 @@ def _unpack(archive: str, place: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[0] = unpacked(sys.path[0])
+    looking = only_looks(sys.argv[1:])
+    sys.dont_write_bytecode = sys.dont_write_bytecode or looking
+    sys.path[0] = unpacked(sys.path[0], make=not looking)
 
     from keeper.cli import main
 

@@ -1,4 +1,4 @@
-"""One Python text that takes a snapshot: for ``python3 -`` on a host on which nothing may be written."""
+"""One Python text that runs a module of ours: for ``python3 -`` on a host on which nothing may be written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-PACKAGE = "ansible_collections.benchkeeper.core.plugins.module_utils"
-_OURS = re.escape(PACKAGE)
+PACKAGE = "ansible_collections.benchkeeper.core.plugins"
+PLUGINS = Path(__file__).parents[1]
+_OURS = re.escape(f"{PACKAGE}.module_utils")
 _IMPORTED = re.compile(rf"^\s*from {_OURS}\.(_\w+) import|^\s*from {_OURS} import ([\w, ]+)", re.MULTILINE)
 
 # Everything stays in memory: the modules come out of the text itself, no file is made, no byte code is kept.
 _PROGRAM = '''\
 import sys
 sys.dont_write_bytecode = True
-import base64, importlib.abc, importlib.machinery, json, zlib
+import base64, importlib, importlib.abc, importlib.machinery, json, types, zlib
 PAYLOAD = json.loads(zlib.decompress(base64.b64decode("""
 {payload}
 """)))
@@ -39,41 +40,75 @@ class Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(SOURCES[name], name, "exec", dont_inherit=True), module.__dict__)
 
 
+class AnsibleModule:
+    def __init__(self, **spec):
+        self.params = PAYLOAD["params"]
+
+    def exit_json(self, **result):
+        sys.stdout.write(PAYLOAD["mark"] + json.dumps(result) + "\\n")
+        sys.exit(1 if result.get("failed") else 0)
+
+    def fail_json(self, msg, **result):
+        self.exit_json(failed=True, msg=msg, **result)
+
+
+basic = types.ModuleType("ansible.module_utils.basic")
+basic.AnsibleModule = AnsibleModule
+sys.modules[basic.__name__] = basic
 sys.meta_path.insert(0, Memory())
-from {package} import _snapshot
-context = PAYLOAD["context"]
-if context.get("key"):
-    context["key"] = bytes.fromhex(context["key"])
-json.dump(_snapshot.take(PAYLOAD["probes"], context), sys.stdout)
+importlib.import_module(PAYLOAD["module"]).main()
 '''
 
 
-def needed_modules(start: str, folder: Path) -> Dict[str, str]:
-    """Return the sources of a module of ours and of all that it imports of ours, by short name."""
+class NoAnswerError(Exception):
+    """A program was not run, or did not come to its end."""
+
+
+def needed_sources(module: str) -> Dict[str, str]:
+    """Return the sources of a module of ours and of all that it imports of ours, by their name below ``plugins``."""
     found: Dict[str, str] = {}
-    open_names: List[str] = [start]
+    open_names: List[str] = [f"modules.{module}"]
     while open_names:
         name = open_names.pop()
         if name in found:
             continue
-        found[name] = (folder / f"{name}.py").read_text("utf-8")
+        found[name] = (PLUGINS / f"{name.replace('.', '/')}.py").read_text("utf-8")
         for one, several in _IMPORTED.findall(found[name]):
-            open_names += [one] if one else [part.strip() for part in several.split(",")]
+            names = [one] if one else [part.strip() for part in several.split(",")]
+            open_names += [f"module_utils.{part}" for part in names]
     return found
 
 
-def build_stdin_program(probes: Mapping[str, Any], ctx: Mapping[str, Any]) -> str:
-    """Return a program that prints the snapshot as JSON.
+def build_stdin_program(module: str, params: Mapping[str, Any], mark: str = "") -> str:
+    """Return a program that does what a module does and prints its result as one line of JSON.
+
+    The module takes nothing of ``AnsibleModule`` but ``params``, ``exit_json`` and ``fail_json``, and of Ansible nothing else.
 
     Args:
-        probes: Probe specs by name.
-        ctx: What ``_snapshot.make_context`` takes; without a key the host makes one and forgets it.
+        module: Its name in this collection.
+        params: Its options, complete and checked: the program does not know what they may be.
+        mark: What the line begins with, so that ``read_answer`` finds it.
     """
-    parts = PACKAGE.split(".")
-    sources = {".".join(parts[: count + 1]): "" for count in range(len(parts))}
-    found = needed_modules("_snapshot", Path(__file__).parent)
-    sources.update({f"{PACKAGE}.{name}": text for name, text in sorted(found.items())})
-    context = {key: value.hex() if isinstance(value, bytes) else value for key, value in ctx.items()}
-    payload = json.dumps({"sources": sources, "probes": dict(probes), "context": context}, sort_keys=True)
-    packed = base64.encodebytes(zlib.compress(payload.encode("utf-8"), 9)).decode("ascii").strip()
-    return _PROGRAM.format(payload=packed, package=PACKAGE)
+    packages = f"{PACKAGE}.modules".split(".")
+    sources = {".".join(packages[: count + 1]): "" for count in range(len(packages))}
+    sources[f"{PACKAGE}.module_utils"] = ""
+    sources.update({f"{PACKAGE}.{name}": text for name, text in sorted(needed_sources(module).items())})
+    document = {"module": f"{PACKAGE}.modules.{module}", "sources": sources, "params": dict(params), "mark": mark}
+    packed = base64.encodebytes(zlib.compress(json.dumps(document).encode("utf-8"))).decode("ascii").strip()
+    return _PROGRAM.format(payload=packed)
+
+
+def read_answer(output: str, mark: str) -> Dict[str, Any]:
+    """Return the result that a program printed, whatever else stands before and behind it.
+
+    Raises:
+        NoAnswerError: There is none, or not all of it.
+    """
+    _noise, found, rest = output.rpartition(mark)
+    try:
+        answer = json.JSONDecoder().raw_decode(rest)[0] if found else None
+    except (ValueError, RecursionError) as error:
+        raise NoAnswerError(str(error)) from error
+    if not isinstance(answer, dict):
+        raise NoAnswerError
+    return answer

@@ -12,6 +12,7 @@ description:
   - >-
     Its C(invariant) part must be equal again after a run, its C(observed) part must satisfy predicates, C(errors) says which probe
     could not look and why. What is not there is C({exists: false}).
+  - Runs on the host from memory; nothing is written there.
   - Secrets do not travel. What leaves the host of them is a fingerprint under a key that stays there.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -39,14 +40,18 @@ options:
       run_id: {description: The run that holds it., type: str, required: true}
       nonce: {description: Half of the fence; not needed for a look., type: str}
       token: {description: The other half., type: int}
-  key_file: {description: File on the host with the key for fingerprints., type: path}
+  key_file: {description: File on the host with the key for fingerprints; an absolute path., type: str}
   key:
     description: >-
       Text from which the key is made, when nothing may be written on the host. Without a key the fingerprints can be compared with
       nothing.
     type: str
   before: {description: The snapshot from before the run., type: dict}
-  redact: {description: Settings files whose values are taken out of every text., type: list, elements: path, default: []}
+  redact:
+    description: Settings files on the host whose values are taken out of every text; absolute paths.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -83,23 +88,25 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benchkeeper.core.plugins.module_utils._looking import LEASE_OPTIONS, LookingError, given_context
 from ansible_collections.benchkeeper.core.plugins.module_utils._snapshot import take
 
+# Paths are the host's, so they are no `path` here: the controller, which checks them, would put its own home into them.
+SPEC = {
+    "argument_spec": {
+        "probes": {"type": "dict", "required": True},
+        "run_id": {"type": "str", "default": ""},
+        "host": {"type": "str", "default": ""},
+        "lease": {"type": "dict", "options": LEASE_OPTIONS},
+        "key_file": {"type": "str", "no_log": False},
+        "key": {"type": "str", "no_log": True},
+        "before": {"type": "dict"},
+        "redact": {"type": "list", "elements": "str", "default": []},
+    },
+    "mutually_exclusive": [("lease", "key_file", "key")],
+}
+
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "probes": {"type": "dict", "required": True},
-            "run_id": {"type": "str", "default": ""},
-            "host": {"type": "str", "default": ""},
-            "lease": {"type": "dict", "options": LEASE_OPTIONS},
-            "key_file": {"type": "path", "no_log": False},
-            "key": {"type": "str", "no_log": True},
-            "before": {"type": "dict"},
-            "redact": {"type": "list", "elements": "path", "default": []},
-        },
-        mutually_exclusive=[("lease", "key_file", "key")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**SPEC, supports_check_mode=True)
     try:
         snapshot = take(module.params["probes"], given_context(module.params))
     except LookingError as error:

@@ -9,6 +9,7 @@ module: keeper_info
 short_description: Ask a host who has it
 description:
   - Says whether the keeper is installed, in which version, and who holds what.
+  - Runs on the host from memory; nothing is written there.
   - Optionally returns what a run left for a reader; there are no secrets in it.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -49,14 +50,15 @@ evidence:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_client
 
+SPEC = {
+    "argument_spec": {"resource": {"type": "str"}, "run_id": {"type": "str"}},
+    "required_by": {"run_id": ("resource",)},
+}
+
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={"resource": {"type": "str"}, "run_id": {"type": "str"}},
-        required_by={"run_id": ("resource",)},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**SPEC, supports_check_mode=True)
     digest = _keeper_client.program_sha256()
     if digest is None:
         module.exit_json(changed=False, installed=False, leases=[])

@@ -11,6 +11,7 @@ description:
   - Waits for all signals at once, in one call, on the host they come from. A signal is a list of predicates with a deadline.
   - Looks again when the container engine reports an event, and a few times a second otherwise. Looks take half of the time at most.
   - Ends a signal early when a service it watches has died and will not come up by itself, and says so with the last log lines.
+  - Runs on the host from memory; nothing is written there.
   - Not being able to ask is an answer of its own (C(state) C(unknown)), never a no.
 version_added: 0.1.0
 author: Benchkeeper maintainers
@@ -49,7 +50,11 @@ options:
       nonce: {description: Half of the fence; not needed for a look., type: str}
       token: {description: The other half., type: int}
   before: {description: The snapshot from before the run., type: dict}
-  redact: {description: Settings files whose values are taken out of every text., type: list, elements: path, default: []}
+  redact:
+    description: Settings files on the host whose values are taken out of every text; absolute paths.
+    type: list
+    elements: str
+    default: []
   fail: {description: Fail when a signal is not there., type: bool, default: false}
 """
 
@@ -104,22 +109,24 @@ SIGNAL = {
 }
 
 
+SPEC = {
+    "argument_spec": {
+        "probes": {"type": "dict", "required": True},
+        "signals": {"type": "list", "elements": "dict", "required": True, "options": SIGNAL},
+        "project": {"type": "str", "default": ""},
+        "run_id": {"type": "str", "default": ""},
+        "host": {"type": "str", "default": ""},
+        "lease": {"type": "dict", "options": LEASE_OPTIONS},
+        "before": {"type": "dict"},
+        "redact": {"type": "list", "elements": "str", "default": []},  # the host's; see host_snapshot_info
+        "fail": {"type": "bool", "default": False},
+    },
+}
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "probes": {"type": "dict", "required": True},
-            "signals": {"type": "list", "elements": "dict", "required": True, "options": SIGNAL},
-            "project": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
-            "host": {"type": "str", "default": ""},
-            "lease": {"type": "dict", "options": LEASE_OPTIONS},
-            "before": {"type": "dict"},
-            "redact": {"type": "list", "elements": "path", "default": []},
-            "fail": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**SPEC, supports_check_mode=True)
     params = module.params
     try:
         results = wait_for_signals(params["probes"], params["signals"], given_context(params), project=params["project"])

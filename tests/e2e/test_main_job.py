@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Bench
 
 
@@ -82,14 +86,76 @@ def test_signals_at_random_moments(bench: Bench) -> None:
     assert bench.leased() == []
 
 
+# What a living machine writes by itself. Whoever adds a line here says who writes it.
+LIVING = re.compile(
+    r"""
+      /var/log/journal/.*                                 # the journal
+    | /var/log/(wtmp|btmp|lastlog) | /var/lib/(wtmpdb|lastlog)/.* | /run/utmp   # logins, ours as well
+    | /run/systemd/(sessions|users|units|transient|seats)(/.*)? | /run/user(/.*)?   # their sessions
+    | /run/sudo/ts(/.*)?                                  # sudo remembers who asked
+    | /srv/data/.* | /run/(docker|containerd)/.*          # containers: their data, their health checks
+    | /tmp | /tmp/runc-process\d+                         # every health check makes and removes one; names are watched, see WATCH
+    """,
+    re.VERBOSE,
+)
+# Says what is made in /tmp, also when it is removed at once, until standard input ends.
+WATCH = """
+import ctypes, os, select, sys
+libc = ctypes.CDLL(None)
+events = libc.inotify_init1(0)
+libc.inotify_add_watch(events, b"/tmp", 0x180)  # created, or moved there
+print("watching", flush=True)
+while select.select([events, 0], [], [])[0] == [events]:
+    raw = os.read(events, 65536)
+    while raw:
+        end = 16 + int.from_bytes(raw[12:16], sys.byteorder)
+        print("/tmp/" + raw[16:end].rstrip(bytes(1)).decode(), flush=True)
+        raw = raw[end:]
+"""
+
+
+@contextlib.contextmanager
+def traces(bench: Bench, host: str) -> Iterator[set[str]]:
+    """Fill a set with every path of a host that was made or changed while this was open, but for what is LIVING."""
+    found: set[str] = set()
+    watch = ["ssh", "-F", str(bench.root / ".bench" / "ssh" / "config"), host, shlex.join(["sudo", "python3", "-IBc", WATCH])]
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "watching\n"
+        since = bench.ssh(host, "date", "+@%s.%N").strip()
+        yield found
+        changed = f"\\( -newermt {since} -o -newerct {since} \\)"
+        places = "/ /run /run/lock /tmp /var/tmp /dev/shm /root /home/ops"  # -xdev does not look into what is mounted
+        seen = bench.ssh(host, f"sudo find {places} -xdev {changed} 2>/dev/null; true").splitlines()
+        seen += watcher.communicate(timeout=60)[0].splitlines()
+    found.update(path for path in seen if not LIVING.fullmatch(path))
+
+
 def test_only_looking_leaves_no_trace(bench: Bench) -> None:
-    done = bench.run("e2e", "main", "--mode", "check")
+    assert bench.run("up").returncode == 0  # an embedded bench is brought up to date before any run
+    for host in ("bench-0", "miner-0"):
+        bench.ssh(host, "sudo rm -rf /run/benchkeeper")  # as after a boot: not even the keeper may unpack itself
+    with traces(bench, "bench-0") as on_bench, traces(bench, "miner-0") as on_miner:
+        done = bench.run("e2e", "main", "--mode", "check")
+    assert (on_bench, on_miner) == (set(), set())
     assert done.returncode == 0
     result = bench.result()
     assert result["mode"] == "check"
     assert result["counts"]["pass"] > 20
     assert all(host["proven"] for host in result["restored"].values())
     assert bench.leased() == []
+
+
+def test_a_trace_would_be_seen(bench: Bench) -> None:
+    """By its short name a module runs Ansible's ordinary way: unpacked in /tmp, and gone when it is done."""
+    ordinary = [str(bench.root / ".venv" / "bin" / "ansible"), "-i", "inventories/embedded", "bench-0:miner-0", "-b", "-m"]
+    with traces(bench, "bench-0") as on_bench, traces(bench, "miner-0") as on_miner:
+        subprocess.run([*ordinary, "keeper_info"], cwd=bench.root, check=True, capture_output=True, timeout=120)
+    for found in (on_bench, on_miner):
+        assert [path for path in found if path.startswith("/tmp/ansible_keeper_info_payload_")]
+    with traces(bench, "miner-0") as on_miner:
+        bench.ssh("miner-0", "touch notes && rm notes; sudo touch /opt/rigforge/data/worker/xmrig/build/config.json")
+    assert on_miner == {"/home/ops", "/opt/rigforge/data/worker/xmrig/build/config.json"}
 
 
 @pytest.mark.parametrize(

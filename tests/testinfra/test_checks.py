@@ -39,8 +39,8 @@ def test_host(request: pytest.FixtureRequest, host: Host) -> None:
     asked = {**check_request(wish, [stack]), "run_id": "look", "commit": ""}
     context = verdicts.complete(build(asked, profile, exercise, {}), folder)
     probes = next(one["look"] for one in context["hosts"] if one["kind"] == kind)
-    program = build_stdin_program(probes, {"run_id": "look", "host": "one"})
-    document = json.loads(_run(host, program))
+    program = build_stdin_program("host_snapshot_info", {"probes": probes, "run_id": "look", "host": "one"})
+    document = json.loads(_run(host, program))["snapshot"]
     look = verdicts.Look("baseline", "before", "one", kind, document)
     judged = list(verdicts.judge_look(verdicts.load_checks(folder / "checks"), look, {**context, "mode": "check"}, document))
     red = [f"{one.verdict.id}: {one.verdict.why}" for one in judged if one.verdict.verdict in ("fail", "error")]

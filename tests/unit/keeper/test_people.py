@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Tuple
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_client, _keeper_holder
 
+from keeper import __main__ as entry
 from keeper import human, units
 from keeper.build import build, contents
 from tests.unit.keeper.bench import NONCE, Bench, names
@@ -113,6 +114,43 @@ def test_the_program_takes_nothing_but_the_standard_library() -> None:
             if line.startswith(("import ", "from ")) and not line.startswith("from __future__"):
                 top = line.split()[1].split(".")[0]
                 assert top in sys.stdlib_module_names or top in ("keeper", "ansible_collections"), f"{name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        (["call", "status"], True),
+        (["call", "evidence"], True),
+        (["status", "--json"], True),
+        (["explain"], True),
+        (["version"], True),
+        (["call", "acquire"], False),
+        (["settle", "status", "--keep", "original"], False),
+        (["recover"], False),
+        (["unit-run", "status"], False),
+        (["call"], False),
+        ([], False),
+    ],
+)
+def test_what_only_looks(words: List[str], looks: bool) -> None:
+    assert entry.only_looks(words) is looks
+
+
+def test_looking_never_unpacks_the_program_but_uses_what_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, cache = tmp_path / "keeper", tmp_path / "run"
+    build(program)
+    monkeypatch.setattr(entry, "INSTALLED", str(program.resolve()))
+    monkeypatch.setattr(entry, "CACHE", str(cache))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "lstat", lambda path: os.stat_result([*Path(path).stat()[:4], 0, *Path(path).stat()[5:10]]))
+    assert entry.unpacked(str(program), make=False) == str(program)
+    assert not cache.exists()
+    cache.mkdir(0o700)
+    assert entry.unpacked(str(program), make=False) == str(program)
+    assert names(cache) == []
+    place = entry.unpacked(str(program))
+    assert Path(place, "__main__.py").is_file()
+    assert entry.unpacked(str(program), make=False) == place
 
 
 # The module's side

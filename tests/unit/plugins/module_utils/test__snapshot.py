@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils._looking import LookingError, given_context, look_context
 from ansible_collections.benchkeeper.core.plugins.module_utils._snapshot import KINDS, known_secrets, take
-from ansible_collections.benchkeeper.core.plugins.module_utils._stdin_program import build_stdin_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,30 +64,6 @@ def test_secrets_come_from_every_file_that_is_looked_at(tmp_path: Path) -> None:
 def test_every_kind_is_documented() -> None:
     for kind, probe in KINDS.items():
         assert (probe.__doc__ or "").startswith(f"``{kind} {{")
-
-
-def test_a_program_on_stdin_leaves_nothing_behind(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-    file.write_text("content", "utf-8")
-    probes = {"f": {"kind": "file", "path": str(file)}, "e": {"kind": "compose", "project": "p"}, "s": {"kind": "sockets"}}
-    context = {"run_id": "r", "host": "h", "key": b"k" * 32, "engine_socket": "/none"}
-    here = take(probes, context)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-I", "-"],
-        input=build_stdin_program(probes, context),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=empty,
-        env={"PATH": "/usr/bin:/bin"},
-    )
-    there: dict[str, Any] = json.loads(done.stdout)
-    assert there["invariant"]["f"] == here["invariant"]["f"]
-    assert there["errors"] == here["errors"]
-    assert done.stderr == ""
-    assert list(empty.iterdir()) == []
 
 
 def test_a_lease_gives_key_and_snapshot_from_before(tmp_path: Path) -> None:
