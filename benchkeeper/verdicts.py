@@ -226,13 +226,15 @@ def judge_canary(hits: Mapping[str, Any] | None, context: Mapping[str, Any]) -> 
     """Return whether the planted secret turned up in the logs of each host."""
     for host in [one["name"] for one in context.get("hosts", [])] if context.get("mode") != "check" else []:
         name, title = f"secrets.canary.{host}", f"The planted secret is in no log of {host}"
-        found = (hits or {}).get(host)
-        if found is None:
-            yield Judged(Verdict(name, title, "error", "the logs were not searched"), "evidence", "", host)
+        told = (hits or {}).get(host)
+        found, gaps = (told.get("hits"), told.get("gaps")) if isinstance(told, dict) else (None, ["the logs were not searched"])
+        if found:
+            verdict = Verdict(name, title, "fail", f"found in {found}")
+        elif gaps or found is None:
+            verdict = Verdict(name, title, "error", f"not all logs were searched: {gaps}")
         else:
-            yield Judged(
-                Verdict(name, title, "fail" if found else "pass", f"found in {found}" if found else ""), "evidence", "", host
-            )
+            verdict = Verdict(name, title, "pass", "")
+        yield Judged(verdict, "evidence", "", host)
 
 
 def soften_baseline(judged: Judged, mode: str) -> Judged:

@@ -26,6 +26,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 _LINE_BREAK = re.compile(r"\\?\r?\n[ \t]*")
 _TAIL = 4096  # characters held back, so that a secret that is cut by a chunk is still seen whole
 _HELD = 256 * 1024  # characters after which a block that never ends is given up
+_FEW = 32  # beginnings of spellings; a secret has about ten
 _PEM_LINE = 16  # characters: shorter lines of a multi-line secret are not telling
 
 
@@ -107,6 +108,9 @@ class Redactor:
                     self._longest = max(self._longest, len(spelling))
         for group in self._needles.values():
             group.sort(key=lambda needle: -len(needle[0]))
+        # A pattern finds the places where a few needles may begin much faster than we walk; many it would try one by one.
+        few = len(self._needles) <= _FEW
+        self._begins = re.compile("|".join(map(re.escape, self._needles))) if self._needles and few else None
         self._held = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
@@ -193,9 +197,8 @@ class Redactor:
         return found
 
     def _search(self, text: str) -> Iterator[Tuple[int, int, int, str]]:
-        # One look-up per character, however many secrets there are.
         needles = self._needles
-        for start in range(len(text) - SHORTEST + 1):
+        for start in self._starts(text):
             group = needles.get(text[start : start + SHORTEST])
             if group is None:
                 continue
@@ -203,6 +206,16 @@ class Redactor:
                 if text.startswith(spelling, start):
                     yield start, start + len(spelling), index, name
                     break
+
+    def _starts(self, text: str) -> Iterator[int]:
+        if self._begins is None:
+            # One look-up per character, however many secrets there are.
+            yield from range(len(text) - SHORTEST + 1)
+            return
+        found = self._begins.search(text)
+        while found:
+            yield found.start()
+            found = self._begins.search(text, found.start() + 1)
 
 
 def _join(text: str, breaks: List[Tuple[int, int]]) -> Tuple[str, Callable[[int], int]]:

@@ -181,7 +181,8 @@ def test_a_run_is_judged_from_its_files(work: Path, stack: Path) -> None:
     put(work, "scenario-applied-bench-0", 2, "2")
     put(work, "scenario-applied-miner-0", 2)
     put(work, "scenario-applied-stranger", 2)
-    (work / "canary.json").write_text(json.dumps({"bench-0": [], "miner-0": ["journal"]}), encoding="utf-8")
+    told = {"bench-0": {"hits": [], "gaps": []}, "miner-0": {"hits": ["journal: raw"], "gaps": ["x"]}}
+    (work / "canary.json").write_text(json.dumps(told), encoding="utf-8")
     assert outcome(work, stack) == [
         ("scenario", "a.b", "fail"),
         ("evidence", "secrets.canary.bench-0", "pass"),
@@ -206,6 +207,13 @@ def test_a_run_in_which_nothing_was_checked_is_an_error(work: Path, stack: Path)
 def test_logs_that_were_not_searched_are_an_error(work: Path, stack: Path) -> None:
     put(work, "scenario-applied-bench-0", 1)
     assert ("evidence", "secrets.canary.miner-0", "error") in outcome(work, stack)
+
+
+def test_logs_that_were_not_searched_to_their_end_are_an_error(work: Path, stack: Path) -> None:
+    put(work, "scenario-applied-bench-0", 1)
+    (work / "canary.json").write_text(json.dumps({"miner-0": {"hits": [], "gaps": ["journal: too long"]}}), encoding="utf-8")
+    found = [one.verdict for one in verdicts.judge_run(work, stack) if one.verdict.id == "secrets.canary.miner-0"]
+    assert [(one.verdict, "too long" in one.why) for one in found] == [("error", True)]
 
 
 def test_names_of_looks() -> None:
