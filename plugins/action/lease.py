@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+import time
+from typing import Any, ClassVar, Dict, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
@@ -15,6 +16,8 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
     """Asks once without waiting; only a refusal makes it look who the holder is."""
 
     _requires_connection = True
+    # Seconds that a run waited so far: `wait` is for all its hosts together, and all items of a loop run in one process.
+    _waited: ClassVar[Dict[str, float]] = {}
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         """Return the result of the module."""
@@ -29,6 +32,12 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         busy = result.get("busy") or {}
         if not busy:
             return result
-        if not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {}):
-            return module(gone=busy["holder"])
-        return module() if float(args.get("wait") or 0) > 0 else result
+        dead = not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {})
+        run_id = str(args.get("run_id"))
+        left = max(0.0, float(args.get("wait") or 0) - self._waited.get(run_id, 0.0))
+        if not dead and left <= 0:
+            return result
+        begun = time.monotonic()
+        result = module(wait=left, **({"gone": busy["holder"]} if dead else {}))
+        self._waited[run_id] = self._waited.get(run_id, 0.0) + time.monotonic() - begun
+        return result

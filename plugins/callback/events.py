@@ -112,7 +112,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
 
     def _failed(self, result: Any, *, unreachable: bool) -> None:
         said = result.result
-        event: Dict[str, Any] = {"event": "failed", "task": self._task, "msg": self._message(said), "unreachable": unreachable}
+        event: Dict[str, Any] = {"event": "failed", "task": self._task, "msg": self._reason(said), "unreachable": unreachable}
         for one in [said, *said.get("results", [])]:
             if isinstance(one, Mapping) and one.get("usage"):
                 event["usage"] = True
@@ -153,6 +153,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
         if isinstance(item, Mapping):
             item = item.get("title") or item.get("name") or item.get("id") or ""
         return self._redactor.text(str(item))[:120]
+
+    def _reason(self, said: Mapping[str, Any]) -> str:
+        """Return what a failed task says, of a loop what its first failed item says."""
+        for one in said.get("results", []):
+            if isinstance(one, Mapping) and (one.get("failed") or one.get("unreachable")):
+                return f"{self._label(one)}: {self._message(one)}"
+        return self._message(said)
 
     def _message(self, said: Mapping[str, Any]) -> str:
         if said.get("_ansible_no_log") or said.get("censored"):

@@ -98,7 +98,8 @@ def main() -> None:
     request = {key: value for key, value in module.params.items() if key != "lease"}
     request["redact"] = {"dotenv": request["redact"]}
     request["env"] = {key: str(value) for key, value in request["env"].items()}
-    module.exit_json(changed=True, **_keeper_client.guarded(module, "command", request))
+    # Without a word on it Ansible takes every exit code but 0 for a failure, and the reason would be lost.
+    module.exit_json(changed=True, failed=False, **_keeper_client.guarded(module, "command", request))
 
 
 if __name__ == "__main__":

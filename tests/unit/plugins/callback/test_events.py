@@ -1,0 +1,39 @@
+"""What the callback writes down of a task that failed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("events_callback", Path(__file__).parents[4] / "plugins" / "callback" / "events.py")
+assert _spec is not None
+assert _spec.loader is not None
+events = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(events)
+
+BUSY = {"failed": True, "msg": "b is held by x", "busy": {"run_id": "other"}, "item": {"name": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"msg": "boom"}, "boom"),
+        ({"msg": "One or more items failed", "results": [{"item": "a"}, BUSY]}, "b: b is held by x"),
+        ({"msg": "x", "results": [{"failed": True, "_ansible_no_log": True, "msg": "s3cret", "item": "b"}]}, "b: not shown"),
+        ({"msg": "All items completed", "results": [{"item": "a"}]}, "All items completed"),
+    ],
+)
+def test_a_failed_loop_says_what_its_first_failed_item_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: dict[str, Any], said: str
+) -> None:
+    log = tmp_path / "events.jsonl"
+    monkeypatch.setenv("BENCHKEEPER_EVENTS", str(log))
+    events.CallbackModule().v2_runner_on_failed(SimpleNamespace(result=result, task=SimpleNamespace(loop=None)))
+    (event,) = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert (event["event"], event["msg"]) == ("failed", said)
+    assert bool(event.get("busy")) is (BUSY in result.get("results", []))
