@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,7 @@ class Waiting:
     watch: Set[str]
     settle: int = 1
     reason: str = ""
+    hint: Mapping[str, Any] = field(default_factory=dict)
     held: int = 0
     samples: int = 0
     why: str = "was not looked at"
@@ -81,7 +83,7 @@ class Waiting:
             self.finish(seconds, ok=True, why="")
         elif seconds >= self.deadline:
             limit = f"not within {self.deadline:g} s: " if self.deadline > 0 else ""
-            self.finish(seconds, ok=False, why=limit + self.why)
+            self.finish(seconds, ok=False, why="; ".join(part for part in (limit + self.why, advice(self.hint, document)) if part))
 
     def finish(self, seconds: float, *, ok: bool, why: str, **more: Any) -> None:
         """Write down how it ended."""
@@ -97,11 +99,30 @@ class Waiting:
         }
 
 
+def advice(hint: Mapping[str, Any], document: Document) -> str:
+    """Return what a person can do about a signal that is not there, with the first name of a tree, quoted for a shell.
+
+    Args:
+        hint: ``{probe: a probe of kind tree, text: "... {} ...", otherwise: text when the tree has no names}``, or empty.
+        document: The look that was judged.
+    """
+    if not hint:
+        return ""
+    if hint["probe"] in document.get("errors", {}):
+        return f"{hint['probe']}: {document['errors'][hint['probe']]}"
+    entries = document.get("invariant", {}).get(hint["probe"], {}).get("entries") or []
+    if not entries:
+        return str(hint.get("otherwise") or "")
+    name = str(entries[0]).rsplit(" ", 2)[0]  # behind it stand mode and type
+    return str(hint["text"]).replace("{}", shlex.quote(name))
+
+
 def parse_signal(signal: Mapping[str, Any], probes: Mapping[str, Spec], before: Optional[Document]) -> Waiting:
     """Return a signal ready to be waited for.
 
     Args:
-        signal: ``{name, deadline, all: [predicates], watch?: [services], settle?: looks in a row, reason?: text}``.
+        signal: ``{name, deadline, all: [predicates], watch?: [services], settle?: looks in a row, reason?: text, hint?}``; for
+            the last one see ``advice``.
         probes: Every probe there is, by name.
         before: The snapshot from before the run, for ``same`` and ``chain_kept``.
 
@@ -114,16 +135,18 @@ def parse_signal(signal: Mapping[str, Any], probes: Mapping[str, Spec], before: 
         raise WaitError("a signal has a name and, as 'all', predicates")
     try:
         judge = Judge(predicates, before)
+        hint = dict(signal.get("hint") or {})
         waiting = Waiting(
             name=name,
             deadline=float(signal.get("deadline", 60)),
             judge=judge,
-            probes={predicate["probe"] for predicate in predicates},
+            probes={predicate["probe"] for predicate in predicates} | ({hint["probe"]} if hint else set()),
             watch=set(signal.get("watch") or []),
             settle=max(1, int(signal.get("settle") or 1)),
             reason=str(signal.get("reason") or ""),
+            hint=hint,
         )
-    except (PredicateError, TypeError, ValueError, AttributeError) as error:
+    except (PredicateError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise WaitError(f"{name}: {error}") from error
     unknown = sorted(waiting.probes - {*probes})
     if unknown:

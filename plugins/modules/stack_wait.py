@@ -37,6 +37,12 @@ options:
       watch: {description: Services whose death ends the wait., type: list, elements: str, default: []}
       settle: {description: Looks in a row on which it must hold., type: int, default: 1}
       reason: {description: What it means when it is not there., type: str, default: ""}
+      hint:
+        description: >-
+          What a person can do about it. C({probe, text, otherwise}); the first name that a probe of kind tree sees is put into
+          the text, quoted for a shell, where it says C({}); without a name it is C(otherwise).
+        type: dict
+        default: {}
   project: {description: The compose project whose events wake us and whose services are watched., type: str, default: ""}
   run_id: {description: The run that waits., type: str, default: ""}
   host: {description: The host's name in the inventory., type: str, default: ""}
@@ -106,6 +112,7 @@ SIGNAL = {
     "watch": {"type": "list", "elements": "str", "default": []},
     "settle": {"type": "int", "default": 1},
     "reason": {"type": "str", "default": ""},
+    "hint": {"type": "dict", "default": {}},
 }
 
 

@@ -13,6 +13,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._wait import (
     Mourner,
     Surroundings,
     WaitError,
+    advice,
     group,
     parse_signal,
     wait_for_signals,
@@ -257,3 +258,30 @@ def test_a_real_wait_on_files_and_without_an_engine(tmp_path: Path) -> None:
     assert slow["ok"]
     assert time.monotonic() - started < 4
     assert json.dumps([there, slow])
+
+
+HINT = {"probe": "c", "text": "sudo mv -- /d/{} /d/x", "otherwise": "by hand"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (["x.1 0600 file", "x.2 0600 file"], "sudo mv -- /d/x.1 /d/x"),
+        (["x.$(id) y 0600 file"], "sudo mv -- /d/'x.$(id) y' /d/x"),
+        ([], "by hand"),
+    ],
+)
+def test_what_a_person_can_do_names_what_is_there(entries: list[str], said: str) -> None:
+    assert advice(HINT, {"invariant": {"c": {"entries": entries}}}) == said
+
+
+def test_a_hint_is_told_only_when_the_signal_is_not_there() -> None:
+    (missing,) = World(lambda _at, _name: 2).run(signal(deadline=0, reason="bad", hint=HINT))
+    assert missing["why"].startswith("bad: ")
+    assert missing["why"].endswith("; by hand")
+    (there,) = World(lambda _at, _name: 1).run(signal(deadline=0, hint=HINT))
+    assert there["why"] == ""
+    (unread,) = World(lambda _at, name: "error" if name == "c" else 2).run(signal(deadline=0, hint=HINT))
+    assert "by hand" not in unread["why"]
+    with pytest.raises(WaitError, match="no probe z"):
+        parse_signal(signal(hint={**HINT, "probe": "z"}), PROBES, None)
