@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAIN = "refs/heads/main"
 # Where main stood when we last wrote it: a person's own commit on main is not overwritten.
 OURS = "refs/benchkeeper/reference"
+NOT_THERE = 1  # exit code of git rev-parse --verify --quiet
 # The same content is the same commit on every computer, so results can be compared.
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Benchkeeper",
@@ -57,6 +58,7 @@ def git(repository: Path, *arguments: str, extra: dict[str, str] | None = None) 
 
 
 def _reference(repository: Path, name: str) -> str | None:
+    """Return the commit of a reference, None when there is none; raise UnfitError when the repository cannot tell."""
     answer = subprocess.run(
         [
             "git",
@@ -74,6 +76,9 @@ def _reference(repository: Path, name: str) -> str | None:
         stdin=subprocess.DEVNULL,
         env=_environment(),
     )
+    if answer.returncode not in (0, NOT_THERE):
+        last = answer.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise UnfitError(f"the repository {repository} does not answer: {last[0]}")
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 

@@ -141,6 +141,7 @@ def _failure(run: Run) -> dict[str, Any] | None:
 
 def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
     """Return what the decision is made from."""
+    own = read_json(run.folder / "work" / "own.json")
     return results.Facts(
         counts=results.count(run.verdicts),
         failed_ids=results.red_ids(run.verdicts),
@@ -151,6 +152,7 @@ def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
         signal=int(run.supervisor.get("signal") or 0),
         died=str(run.supervisor.get("died") or ""),
         leaks=tuple(leaks),
+        own=tuple(str(one) for one in own) if isinstance(own, list) else (),
     )
 
 

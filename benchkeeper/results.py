@@ -24,7 +24,10 @@ KEPT = "kept"
 
 @dataclass(frozen=True)
 class HostEnd:
-    """How one leased host came back; ``state`` is the keeper's word, ``failures`` say what is not proven."""
+    """How one leased host came back; ``state`` is the keeper's word, ``failures`` say what is not proven.
+
+    ``deadline`` is the end of the lease of a host that was kept, in ISO 8601.
+    """
 
     restored: bool
     proven: bool
@@ -32,6 +35,7 @@ class HostEnd:
     state: str = ""
     items: tuple[Mapping[str, Any], ...] = ()
     failures: tuple[Mapping[str, Any], ...] = ()
+    deadline: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return what result.json says of the host."""
@@ -41,6 +45,7 @@ class HostEnd:
             "seconds": self.seconds,
             "state": self.state,
             "failures": list(self.failures),
+            "deadline": self.deadline or None,
         }
 
 
@@ -58,6 +63,7 @@ class Facts:
         signal: Number of the signal that ended the run, 0 without one.
         died: How the playbook ended when it did not end by itself; empty otherwise.
         leaks: Artifacts that held a secret and were taken away.
+        own: Signals of the bench itself that were not there when a step or the playbook had failed.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -69,6 +75,7 @@ class Facts:
     signal: int = 0
     died: str = ""
     leaks: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ def _not_back(facts: Facts) -> Decision | None:
     if not open_hosts:
         return None
     if facts.keep and not facts.signal and all(facts.hosts[name].state == KEPT for name in open_hosts):
-        return Decision(KEPT, 4, f"kept, as asked: {', '.join(open_hosts)}")
+        until = [f"{name} until {facts.hosts[name].deadline}" for name in open_hosts]
+        return Decision(KEPT, 4, f"kept, as asked: {', '.join(until)}")
     return Decision("unproven", 4, f"not proven restored: {', '.join(open_hosts)}")
 
 
@@ -104,10 +112,16 @@ def _refused(facts: Facts) -> Decision | None:
     failure = facts.failure or {}
     message = str(failure.get("msg", ""))
     if failure.get("busy") or (failure.get("phase") == "preflight" and message.startswith("leased")):
-        return Decision("busy", 75, message or "somebody else has it")
+        return Decision("busy", 75, (message or "somebody else has it") + _times(failure.get("busy")))
     if failure.get("usage"):
         return Decision("usage", 2, message)
     return None
+
+
+def _times(busy: Any) -> str:
+    """Return since when and until when somebody has it, where he said so."""
+    said = busy if isinstance(busy, dict) else {}
+    return "".join(f", {word} {said[key]}" for word, key in (("since", "since"), ("until", "deadline")) if said.get(key))
 
 
 def _unfit(facts: Facts) -> Decision | None:
@@ -118,6 +132,8 @@ def _unfit(facts: Facts) -> Decision | None:
         return Decision("unfit", 3, f"a host was lost: {facts.lost}")
     if failure.get("phase") in BENCH_PHASES:
         return Decision("unfit", 3, str(failure.get("msg", "")))
+    if facts.own:
+        return Decision("unfit", 3, f"the bench itself failed: {'; '.join(facts.own)}")
     return None
 
 
@@ -172,6 +188,7 @@ def host_end(said: Mapping[str, Any]) -> HostEnd:
         state=str(said.get("state", "")),
         items=tuple(said.get("items") or ()),
         failures=tuple(one if isinstance(one, dict) else {"why": str(one)} for one in said.get("failures") or ()),
+        deadline=str(said.get("deadline") or ""),
     )
 
 

@@ -51,18 +51,7 @@ def new_run_id() -> str:
 
 def write(path: Path, data: dict[str, Any]) -> None:
     """Write a state file of mode 0600 whole and durably."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temp = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _keeper_holder.write_private(path, json.dumps(data, indent=1))
 
 
 def create(paths: Paths, options: E2EOptions, hosts: Sequence[str]) -> RunState:

@@ -108,19 +108,55 @@ def not_proven(results: Sequence[Mapping[str, Any]]) -> List[str]:
     return [f"{_name(one)}: {one.get('msg', 'not reached')}" for one in results if not one.get("proven")]
 
 
+def searched(results: Sequence[Mapping[str, Any]]) -> Dict[str, Dict[str, List[str]]]:
+    """Return ``{host: {hits, gaps}}`` for the hosts whose logs `stack_evidence_info` searched."""
+    return {str(_name(one)): {"hits": list(one["hits"]), "gaps": list(one["gaps"])} for one in results if "gaps" in one}
+
+
+def worker_names(hostvars: Mapping[str, Any], miners: Sequence[str]) -> Dict[str, Any]:
+    """Return the worker names that the inventory gives to miners, host variable ``bench_worker_name``."""
+    given = {name: hostvars[name].get("bench_worker_name") for name in miners if name in hostvars}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def prefixed(documents: Mapping[str, Any], prefix: str) -> Dict[str, Any]:
     """Return the mapping with a prefix before each key."""
     return {f"{prefix}{name}": document for name, document in documents.items()}
 
 
-def busy_of(result: Mapping[str, Any], fitness: Mapping[str, Any], signals: Mapping[str, Sequence[str]]) -> Dict[str, Any]:
+def locked(results: Sequence[Mapping[str, Any]], busy_exit: Any) -> Dict[str, str]:
+    """Return by host the last words of the guarded commands that ended because somebody else had the program's own lock.
+
+    Args:
+        results: loop results of module `guarded_command`.
+        busy_exit: the exit code that means so, `driver.busy_exit` of the profile; nothing where the program has none.
+    """
+    found = {}
+    for one in results:
+        if busy_exit and one.get("rc") == busy_exit:
+            said = str(one.get("stderr_tail") or "").strip() or str(one.get("stdout_tail") or "").strip()
+            found[str(_name(one))] = said.rsplit("\n", 1)[-1].strip()[-300:] or "somebody who is not recorded"
+    return found
+
+
+def busy_of(
+    result: Mapping[str, Any],
+    fitness: Mapping[str, Any],
+    signals: Mapping[str, Sequence[str]],
+    commands: Sequence[Mapping[str, Any]] = (),
+    busy_exit: Any = None,
+) -> Dict[str, Any]:
     """Return who holds what was asked for, if that is why a task or one item of its loop failed.
 
     Args:
         result: the failed task's result.
         fitness: registered loop of `stack_wait` on fitness; empty when it did not come to that.
         signals: names of the signals, by host, that mean that somebody else is at work there (the product's own lock).
+        commands: loop results of the driver's verbs that change the stack.
+        busy_exit: their exit code that means the same.
     """
+    for host, said in locked(commands, busy_exit).items():
+        return {"resource": host, "holder": said}
     for one in [result, *result.get("results", [])]:
         if isinstance(one, Mapping) and one.get("busy"):
             return dict(one["busy"])
@@ -180,9 +216,17 @@ def restore_files(
     done: Sequence[Mapping[str, Any]],
     seen: Sequence[Mapping[str, Any]],
     before: Mapping[str, Any],
-    leased: Mapping[str, Any],
+    left: Mapping[str, Any],
 ) -> Dict[str, Any]:
-    """Return the files that say how every host came back: ``work/restore.json`` and each host's looks and journal."""
+    """Return the files that say how every host came back: ``work/restore.json`` and each host's looks and journal.
+
+    Args:
+        run: the run context.
+        done: loop results of `keeper_recover`.
+        seen: loop results of `host_snapshot_info`, of hosts that were only looked at.
+        before: looks from before the run by host.
+        left: how the hosts are that nobody put back, as filter `left_as_is` returns it.
+    """
     hosts: Dict[str, Any] = {}
     files: Dict[str, Any] = {f"hosts/{name}/before.json": document for name, document in before.items()}
     for one in done:
@@ -217,11 +261,30 @@ def restore_files(
             "items": [],
             "failures": failures,
         }
-    for name in leased:
-        kept = [{"why": "kept, as asked"}]
-        hosts.setdefault(name, {"restored": False, "proven": False, "seconds": 0, "state": "kept", "items": [], "failures": kept})
+    for name, end in left.items():
+        hosts.setdefault(name, end)
     files["work/restore.json"] = hosts
     return files
+
+
+def left_as_is(leased: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """Return how each leased host is while nobody puts it back: kept until its deadline, or not back without anybody's wish.
+
+    Args:
+        leased: the fences by host.
+        kept: loop results of module `lease` for the hosts that stay as they are because that was asked for.
+    """
+    ends = {name: _open("nobody put it back") for name in leased}
+    for one in kept:
+        if not one.get("skipped"):
+            until = one.get("deadline") if one.get("token") and not one.get("failed") else None
+            why = f"kept as asked, until {until}" if until else f"could not be kept: {one.get('msg', 'not reached')}"
+            ends[str(_name(one))] = {**_open(why), **({"state": "kept", "deadline": until} if until else {})}
+    return ends
+
+
+def _open(why: str) -> Dict[str, Any]:
+    return {"restored": False, "proven": False, "seconds": 0, "state": "unknown", "items": [], "failures": [{"why": why}]}
 
 
 def _plain(failure: Any) -> Any:
@@ -241,14 +304,18 @@ class FilterModule:
             "failure_of": failure_of,
             "fences": fences,
             "keeper_missing": keeper_missing,
+            "left_as_is": left_as_is,
             "live_dir": live_dir,
+            "locked": locked,
             "logs_by_path": logs_by_path,
             "not_proven": not_proven,
             "prefixed": prefixed,
             "reasons": reasons,
             "restore_files": restore_files,
+            "searched": searched,
             "step_of_command": step_of_command,
             "steps_of_loop": steps_of_loop,
             "steps_of_wait": steps_of_wait,
             "unreachable_hosts": unreachable,
+            "worker_names": worker_names,
         }

@@ -66,6 +66,22 @@ def states_directory(environment: Optional[Mapping[str, str]] = None) -> Path:
     )
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 whole and durably: whatever ends us, the old one or the new one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temp = path.with_name(f".{path.name}.tmp")
+    with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def nonce_of(run_id: str, states: str = "") -> str:
     """Return the nonce of a run of this user, empty when it is not known.
 

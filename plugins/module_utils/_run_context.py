@@ -32,12 +32,17 @@ class UsageError(ValueError):
     """What the caller asked for cannot be meant; nothing was touched (exit code 2)."""
 
 
+class UnfitError(RuntimeError):
+    """Something that the run needs does not answer; nothing was touched (exit code 3)."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What the caller asked for, as it came in.
 
     ``miners`` is a list of inventory names, the text ``none`` or a comma separated text; ``workers`` counts distinct workers, -1
-    meaning as many as are borrowed; ``ttl`` and ``wait`` are seconds, ttl 0 meaning the default.
+    meaning as many as are borrowed; ``ttl`` and ``wait`` are seconds, ttl 0 meaning the default; ``worker_names`` says under which
+    name the bench shows a miner, where that is not its inventory name.
     """
 
     branch: str
@@ -50,6 +55,7 @@ class Request:
     wait: int = 0
     bench: str = ""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    worker_names: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_branch(branch: str) -> str:
@@ -94,6 +100,21 @@ def check_miners(asked: Any, known: Sequence[str]) -> list[str]:
     if len(set(names)) != len(names):
         raise UsageError(f"the same miner twice: {', '.join(names)}")
     return sorted(names)
+
+
+def check_worker_names(given: Mapping[str, Any], miners: Sequence[str]) -> dict[str, str]:
+    """Return the worker name of each borrowed miner, its inventory name where none is given.
+
+    Raises:
+        UsageError: something that is no name, or one name for two miners.
+    """
+    names = {miner: str(given.get(miner) or miner) for miner in miners}
+    for miner, name in names.items():
+        if not NAME.match(name):
+            raise UsageError(f"not a worker name, of {miner}: {name[:60]!a}")
+    if len(set(names.values())) != len(names):
+        raise UsageError(f"two miners with one worker name: {', '.join(sorted(names.values()))}")
+    return names
 
 
 def fill(data: Any, places: Mapping[str, Any]) -> Any:
@@ -146,6 +167,7 @@ def check_request(request: Request, stacks: Sequence[str]) -> dict[str, Any]:
         "mode": request.mode,
         "bench": bench,
         "miners": miners,
+        "worker_names": check_worker_names(request.worker_names, miners),
         "workers": len(miners) if workers < 0 else workers,
         "keep": bool(request.keep),
         "ttl": ttl,
@@ -166,8 +188,10 @@ def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, An
         "kind": kind,
         "probes": probes,
         "look": {probe: probes[probe] for probe in look},
-        "fit": patient([without(signal, "busy") for signal in filled.get("fit", [])], float(places["time_scale"])),
+        "fit": patient([without(without(signal, "busy"), "own") for signal in filled.get("fit", [])], float(places["time_scale"])),
         "busy": [signal["name"] for signal in filled.get("fit", []) if signal.get("busy")],
+        # What says that the machine itself failed; asked once more, in one look, when a run went wrong.
+        "own": [{**without(signal, "own"), "deadline": 0.0} for signal in filled.get("fit", []) if signal.get("own")],
         "proof": {**filled.get("proof", {}), "ignore": filled.get("ignore", [])},
     }
 
@@ -204,6 +228,7 @@ def build(
         "live": live,
         "pool_url": f"{places.get('pool_host') or asked['bench']}:{port}",
         "miners": list(asked["miners"]),
+        "worker_names": list(asked["worker_names"].values()),
         "workers": asked["workers"],
         "secret_keys": sorted({key for keys in _need(profile, "secrets.categories").values() for key in keys}),
     }
@@ -266,8 +291,8 @@ def build(
             },
             "arrived": fill(_need(profile, "borrow.arrived"), at_rest),
             "seen": {
-                name: patient(fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name}), base["time_scale"])
-                for name in asked["miners"]
+                name: patient(fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name, "worker": worker}), base["time_scale"])
+                for name, worker in asked["worker_names"].items()
             },
         },
         **steps,

@@ -25,7 +25,7 @@ class Actions(Protocol):
     """What a step does to its host; every change goes through the keeper."""
 
     def command(self, argv: Sequence[str], timeout: float) -> Mapping[str, Any]:
-        """Run a guarded command in the checkout: ``{rc, stdout_tail, stderr_tail, timed_out}``."""
+        """Run a guarded command in the checkout: ``{rc, stdout_tail, stderr_tail, timed_out, locked}``."""
 
     def verb(self, name: str) -> Tuple[List[str], float]:
         """Return the driver's argv for a verb and its time limit in seconds."""
@@ -151,7 +151,8 @@ def judge_command(op: Mapping[str, Any], done: Mapping[str, Any]) -> str:
     if done.get("timed_out"):
         return f"did not end in time; it last said: {said}"
     if "rc" in op and done.get("rc") != op["rc"]:
-        return f"ended with {done.get('rc')}, not {op['rc']}; it last said: {said}"
+        held = ", since somebody else held the stack's own lock" if done.get("locked") else ""
+        return f"ended with {done.get('rc')}, not {op['rc']}{held}; it last said: {said}"
     if "rc_not" in op and done.get("rc") == op["rc_not"]:
         return f"ended with {done.get('rc')}, which it must not"
     if "contains" in op and op["contains"] not in out + err:

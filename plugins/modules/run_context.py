@@ -34,6 +34,10 @@ options:
   wait: {description: Seconds to queue for a lease., type: int, default: 0}
   bench: {description: Inventory name of the bench; empty means the first one., type: str, default: ""}
   groups: {description: The inventory's groups., type: dict, required: true}
+  worker_names:
+    description: Names under which the bench shows miners as workers, by inventory name; a miner that is not named has its own.
+    type: dict
+    default: {}
   run_id: {description: Identity of the run; made when empty., type: str, default: ""}
   commit: {description: The commit that the branch was resolved to; resolved here when empty., type: str, default: ""}
   repo: {description: Git repository in which the branch is looked up and from which it is sent., type: str, default: ""}
@@ -81,22 +85,39 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
 from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context as rc
+from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor
+
+NO_SUCH_REFERENCE = 2  # exit code of git ls-remote --exit-code; every other one says that the repository did not answer
 
 
 def resolve(repo: str, branch: str) -> str:
     """Return the commit of a branch in a repository or origin.
 
     Raises:
-        UsageError: there is no such branch, or the repository does not answer within 30 s.
+        UsageError: no repository is named, or it has no such branch.
+        UnfitError: the repository does not answer within 30 s, or with anything but a commit.
     """
+    if not repo:
+        raise rc.UsageError("no repository of the branches is named: set bench_repo or bench_origin")
     argv = ["git", "ls-remote", "--exit-code", "--", repo, f"refs/heads/{branch}"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise rc.UsageError(f"the repository of the branches does not answer: {type(error).__name__}") from None
+        raise rc.UnfitError(f"the repository of the branches does not answer: {type(error).__name__}") from None
+    if done.returncode == NO_SUCH_REFERENCE:
+        raise rc.UsageError(f"unknown branch {branch!r}: the repository of the branches has none of that name")
     commit = done.stdout.split("\t", 1)[0].strip()
     if done.returncode or not rc.COMMIT.match(commit):
-        raise rc.UsageError(f"unknown branch {branch!r}: the repository of the branches has none of that name")
+        said = Redactor().text(done.stderr.strip().partition("\n")[0])[:200] or "nothing"
+        raise rc.UnfitError(f"the repository of the branches does not answer: git ended with {done.returncode} and said: {said}")
     return commit
 
 
@@ -156,21 +177,15 @@ def ensure_state(path: str, run: dict[str, Any]) -> str:
     full.setdefault("holder", None)
     full["holder"] = full["holder"] or controller()
     if full != state:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temp = target.with_name(f".{target.name}.tmp")
-        with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(full, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(target)
+        _keeper_holder.write_private(target, json.dumps(full, indent=1))
     return str(target)
 
 
 def make(params: dict[str, Any]) -> dict[str, Any]:
-    """Check, resolve and build; raises UsageError."""
+    """Check, resolve and build; raises UsageError and UnfitError."""
     stacks_dir = Path(params["stacks_dir"]).resolve()
     stacks = sorted(path.parent.name for path in stacks_dir.glob("*/profile.yml"))
-    fields = ("branch", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "bench", "groups")
+    fields = ("branch", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "bench", "groups", "worker_names")
     asked = rc.check_request(rc.Request(**{name: params[name] for name in fields}), stacks)
     stamp = datetime.now(tz=timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     run_id = params["run_id"] or f"{stamp}-{secrets.token_hex(3)}"
@@ -214,6 +229,7 @@ def main() -> None:
             "wait": {"type": "int", "default": 0},
             "bench": text,
             "groups": {"type": "dict", "required": True},
+            "worker_names": {"type": "dict", "default": {}},
             "run_id": text,
             "commit": text,
             "repo": text,
@@ -232,13 +248,12 @@ def main() -> None:
         run = make(module.params)
     except rc.UsageError as error:
         module.fail_json(msg=str(error), usage=True)
+    except rc.UnfitError as error:
+        module.fail_json(msg=str(error))
     run["state_file"] = module.params["state_file"]
     if not module.check_mode:
         run["state_file"] = ensure_state(module.params["state_file"], run)
-        work = Path(run["work"])
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target = work / "context.json"
-        target.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _keeper_holder.write_private(Path(run["work"]) / "context.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
     module.exit_json(changed=False, run=run)
 
 

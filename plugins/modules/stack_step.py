@@ -121,7 +121,9 @@ class HostActions:
 
     def command(self, argv: Sequence[str], timeout: float) -> Mapping[str, Any]:
         """Run a guarded command in the checkout."""
-        return self._command(argv, timeout)
+        done = self._command(argv, timeout)
+        busy = self._params["driver"].get("busy_exit")
+        return {**done, "locked": bool(busy) and done.get("rc") == busy}
 
     def verb(self, name: str) -> Tuple[List[str], float]:
         """Return the driver's argv for a verb and its time limit in seconds."""

@@ -67,3 +67,12 @@ def test_unknown_branches_and_stacks_are_named(paths: Paths) -> None:
 def test_an_interrupted_start_is_made_good(paths: Paths) -> None:
     repo.path_of(paths, "toy").mkdir(parents=True)
     assert repo.ensure(paths, "toy").joinpath("HEAD").is_file()
+
+
+def test_a_repository_that_cannot_tell_is_not_a_wrong_name(paths: Paths) -> None:
+    repo.ensure(paths, "toy")
+    with pytest.raises(UsageError, match="unknown branch"):
+        repo.resolve(paths, "toy", "no-such-branch")
+    (repo.path_of(paths, "toy") / "HEAD").unlink()
+    with pytest.raises(UnfitError, match="does not answer"):
+        repo.resolve(paths, "toy", "main")

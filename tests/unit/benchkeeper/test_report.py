@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchkeeper import recovery, report
+from benchkeeper import recovery, report, supervisor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,3 +211,26 @@ def test_a_step_that_was_reached_has_a_verdict(run: Path) -> None:
     steps = {"scenario": [{"id": "scenario.apply"}, {"id": "api.reachable"}], "lifecycle": [{"id": "lifecycle.end"}]}
     (run / "work" / "context.json").write_text(json.dumps({**context, **steps}), encoding="utf-8")
     assert report.render(run)["failures"] == ["scenario.apply"], "the life cycle was not reached"
+
+
+def test_a_bench_that_failed_itself_is_not_the_branch_s_fault(run: Path) -> None:
+    lines(run / "verdicts.jsonl", [line("deploy.command", "fail", why="no space left")])
+    (run / "work" / "own.json").write_text("[]", encoding="utf-8")
+    assert report.render(run)["exit_code"] == 1
+    (run / "work" / "own.json").write_text(json.dumps(["bench-0: space: free_bytes should be ge 1, is 0"]), encoding="utf-8")
+    result = report.render(run)
+    assert (result["exit_code"], result["verdict"]) == (3, "unfit")
+    assert "free_bytes" in result["reason"]
+
+
+def test_what_is_kept_is_shown_with_its_end_and_the_way_back(run: Path) -> None:
+    context = json.loads((run / "work" / "context.json").read_text(encoding="utf-8"))
+    (run / "work" / "context.json").write_text(json.dumps({**context, "keep": True}), encoding="utf-8")
+    until = "2026-11-21T09:15:00+00:00"
+    end = {"restored": False, "proven": False, "state": "kept", "deadline": until, "failures": [{"why": f"kept, until {until}"}]}
+    (run / "work" / "restore.json").write_text(json.dumps({"bench-0": end}), encoding="utf-8")
+    result = report.render(run)
+    assert (result["verdict"], result["exit_code"], result["restored"]["bench-0"]["deadline"]) == ("kept", 4, until)
+    for text in ("\n".join(supervisor.farewell(result, run)), (run / "report.html").read_text(encoding="utf-8")):
+        assert until in text
+        assert f"./bench recover --run {RUN}" in text

@@ -10,7 +10,7 @@ from benchkeeper.results import Facts, HostEnd, before_lease, decide, first_fail
 
 BACK = {"bench-0": HostEnd(restored=True, proven=True), "miner-0": HostEnd(restored=True, proven=True)}
 OPEN = {**BACK, "miner-0": HostEnd(restored=True, proven=False, state="unproven")}
-KEPT = {name: HostEnd(restored=False, proven=False, state="kept") for name in BACK}
+KEPT = {name: HostEnd(restored=False, proven=False, state="kept", deadline="2026-01-01T01:00:00+00:00") for name in BACK}
 GREEN = {"pass": 80, "fail": 0, "warn": 1, "skip": 2, "error": 0}
 RED = {**GREEN, "fail": 2}
 BROKEN = {**GREEN, "error": 1}
@@ -36,6 +36,9 @@ TABLE: list[tuple[str, dict[str, Any], str, int]] = [
     ("a host was lost and is not back", {"counts": RED, "lost": "bench-0", "hosts": OPEN}, "unproven", 4),
     ("leased to somebody else", {"failure": BUSY}, "busy", 75),
     ("leased, seen by a run that only looks", {"failure": {"phase": "preflight", "msg": "leased: [x]"}}, "busy", 75),
+    ("the bench itself failed", {"counts": RED, "hosts": BACK, "failure": DEPLOY, "own": ("bench-0: space",)}, "unfit", 3),
+    ("the bench itself failed, a host is not back", {"counts": RED, "hosts": OPEN, "own": ("space",)}, "unproven", 4),
+    ("the bench itself failed, but somebody else has it", {"failure": BUSY, "own": ("space",)}, "busy", 75),
     ("not proven", {"counts": GREEN, "hosts": OPEN}, "unproven", 4),
     ("not proven beats everything", {"counts": RED, "hosts": OPEN, "signal": 15, "failure": UNFIT}, "unproven", 4),
     ("kept as asked", {"counts": GREEN, "hosts": KEPT, "keep": True}, "kept", 4),
@@ -53,6 +56,17 @@ def test_the_decision(facts: dict[str, Any], verdict: str, code: int) -> None:
     decision = decide(Facts(**facts))
     assert (decision.verdict, decision.exit_code) == (verdict, code)
     assert decision.reason
+
+
+def test_who_has_it_is_told_with_the_times() -> None:
+    busy = {"run_id": "other", "since": "2026-01-01T00:00:00+00:00", "deadline": "2026-01-01T01:00:00+00:00"}
+    said = decide(Facts(failure={**BUSY, "busy": busy})).reason
+    assert said == "held, since 2026-01-01T00:00:00+00:00, until 2026-01-01T01:00:00+00:00"
+    assert decide(Facts(failure={**BUSY, "busy": {"resource": "b", "holder": "pid=7"}})).reason == "held"
+
+
+def test_what_is_kept_is_told_with_its_end() -> None:
+    assert "miner-0 until 2026-01-01T01:00:00+00:00" in decide(Facts(hosts=KEPT, keep=True)).reason
 
 
 def item(host: str, status: str, **more: Any) -> dict[str, Any]:

@@ -110,8 +110,46 @@ def test_every_leased_host_is_told_how_it_came_back() -> None:
     asked = {"hosts": [{"name": "b", "proof": {"ignore": [], "predicates": []}}]}
     done = [{"item": {"name": "m"}, "restored": True, "proven": True, "after": look, "journal": []}, DEAD]
     seen = [{"item": {"name": "b"}, "snapshot": {**look, "invariant": {"f": {"x": 2}}}}]
-    files = run.restore_files(asked, done, seen, {"b": look}, {"m": {}, "miner-0": {}, "kept": {}})
+    files = run.restore_files(asked, done, seen, {"b": look}, run.left_as_is({"m": {}, "miner-0": {}, "forgotten": {}}, []))
     ends = files["work/restore.json"]
-    assert {name: end["proven"] for name, end in ends.items()} == {"m": True, "miner-0": False, "b": False, "kept": False}
-    assert ends["kept"]["state"] == "kept"
+    assert {name: end["proven"] for name, end in ends.items()} == {"m": True, "miner-0": False, "b": False, "forgotten": False}
+    assert ends["forgotten"]["failures"] == [{"why": "nobody put it back"}]
     assert files["hosts/m/after.json"] == look
+
+
+def test_only_a_lease_that_was_renewed_is_kept() -> None:
+    kept = [
+        {"item": {"name": "b"}, "token": 3, "deadline": "2026-01-01T01:00:00+00:00"},
+        {"item": {"name": "m"}, "failed": True, "token": 3, "deadline": "x", "msg": "not your lease any more"},
+        DEAD,
+    ]
+    ends = run.left_as_is({"b": {}, "m": {}, "miner-0": {}}, kept)
+    assert {name: (end["state"], end.get("deadline")) for name, end in ends.items()} == {
+        "b": ("kept", "2026-01-01T01:00:00+00:00"),
+        "m": ("unknown", None),
+        "miner-0": ("unknown", None),
+    }
+    assert ends["b"]["failures"] == [{"why": "kept as asked, until 2026-01-01T01:00:00+00:00"}]
+    assert ends["m"]["failures"] == [{"why": "could not be kept: not your lease any more"}]
+
+
+LOCKED = {"item": "bench-0", "rc": 75, "stderr_tail": "a\n[x] another command (pid=7 verb=up since=2026); nothing was changed\n"}
+
+
+def test_a_program_that_found_its_own_lock_held_names_the_holder() -> None:
+    said = "[x] another command (pid=7 verb=up since=2026); nothing was changed"
+    assert run.locked([LOCKED, {"item": "m", "rc": 1}, DEAD], 75) == {"bench-0": said}
+    assert run.locked([{**LOCKED, "stderr_tail": " "}], 75) == {"bench-0": "somebody who is not recorded"}
+    assert run.locked([LOCKED], 0) == {}, "a program without such an exit code"
+    assert run.busy_of({"msg": "x"}, {}, {}, [LOCKED], 75) == {"resource": "bench-0", "holder": said}
+    assert run.busy_of({"msg": "x"}, {}, {}, [{"item": "bench-0", "rc": 1}], 75) == {}
+
+
+def test_a_host_whose_logs_were_not_searched_is_not_named() -> None:
+    told = {"item": "b", "hits": ["journal: raw"], "gaps": [], "texts": {}}
+    assert run.searched([told, DEAD, {"item": "m", "failed": True}]) == {"b": {"hits": ["journal: raw"], "gaps": []}}
+
+
+def test_worker_names_come_from_the_inventory() -> None:
+    hostvars = {"miner-0": {"bench_worker_name": "rig-a"}, "miner-1": {}}
+    assert run.worker_names(hostvars, ["miner-0", "miner-1", "gone"]) == {"miner-0": "rig-a"}

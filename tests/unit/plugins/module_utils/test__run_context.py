@@ -89,6 +89,9 @@ def test_other_branch_names_are_refused(branch: str) -> None:
         ({"ttl": 29}, "ttl"),
         ({"ttl": 10**9}, "ttl"),
         ({"wait": -1}, "wait"),
+        ({"worker_names": {"miner-0": "a b"}}, "not a worker name"),
+        ({"worker_names": {"miner-0": "{{ x }}"}}, "not a worker name"),
+        ({"miners": "miner-0,miner-1", "worker_names": {"miner-0": "miner-1"}}, "one worker name"),
         ({"keep": True}, "ttl"),
         ({"keep": True, "ttl": 60, "mode": "check"}, "keep"),
     ],
@@ -132,6 +135,25 @@ def test_without_miners_nothing_waits_for_workers() -> None:
     run = context(miners="none")
     assert [signal["name"] for signal in run["deployed"] if signal["name"] == "workers"] == []
     assert [signal["name"] for signal in context()["deployed"] if signal["name"] == "workers"] == ["workers"]
+
+
+def test_a_miner_is_looked_for_under_its_worker_name() -> None:
+    run = context(worker_names={"miner-0": "rig-a", "miner-1": "not borrowed, not judged"})
+    assert run["worker_names"] == {"miner-0": "rig-a"}
+    (seen,) = run["borrow"]["seen"]["miner-0"]
+    assert (seen["name"], seen["all"][0]["value"]) == ("worker miner-0", "rig-a")
+    (workers,) = [signal for signal in run["deployed"] if signal["name"] == "workers"]
+    assert workers["all"][0]["value"] == ["rig-a"]
+    assert context()["worker_names"] == {"miner-0": "miner-0"}
+
+
+def test_the_signals_that_are_the_bench_s_own_are_asked_in_one_look() -> None:
+    bench = next(host for host in context()["hosts"] if host["kind"] == "bench")
+    own = {signal["name"]: signal["deadline"] for signal in bench["own"]}
+    assert {"space", "engine"} <= set(own)
+    assert set(own.values()) == {0.0}
+    assert {signal["name"] for signal in bench["fit"]} > set(own)
+    assert not any("own" in signal or "busy" in signal for signal in [*bench["fit"], *bench["own"]])
 
 
 def test_every_pool_entry_of_ours_carries_the_run() -> None:

@@ -66,6 +66,11 @@ def test_a_step_that_comes_out_as_expected() -> None:
         ({"rc": 0}, {"rc": 1, "stderr_tail": "boom"}, "ended with 1, not 0; it last said: boom"),
         ({"rc": 0}, {"timed_out": True}, "did not end in time"),
         ({"rc_not": 0}, {"rc": 0}, "which it must not"),
+        (
+            {"rc": 0},
+            {"rc": 75, "locked": True, "stderr_tail": "pid=7"},
+            "somebody else held the stack's own lock; it last said: pid=7",
+        ),
         ({"rc": 0, "contains": "No changes"}, {"stdout_tail": "changed"}, "did not say 'No changes'"),
         ({"not_contains": "secret"}, {"stdout_tail": "a secret"}, "said 'secret'"),
     ],
@@ -98,11 +103,6 @@ def test_what_changed_is_compared_with_the_mark() -> None:
         assert walk([{"mark": True}, expect], host)["ok"] is good, (op, value)
 
 
-def test_what_could_not_be_asked_is_not_unchanged() -> None:
-    blind = {"invariant": {}, "observed": {}, "errors": {"stack": "engine gone"}}
-    expect = {"expect": [{"probe": "stack", "path": "services[].id", "op": "changed", "value": []}]}
-    assert "could not ask" in walk([{"mark": True}, expect], Host([look({"a": "1"}), blind]))["why"]
-    assert "nothing was marked" in walk([expect], Host([blind]))["why"]
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
@@ -117,6 +117,11 @@ def test_everything_changed_or_not(before: dict[str, str], after: dict[str, str]
     assert walked["why"].removeprefix("expect: ") == why
 
 
+def test_what_could_not_be_asked_is_not_unchanged() -> None:
+    blind = {"invariant": {}, "observed": {}, "errors": {"stack": "engine gone"}}
+    expect = {"expect": [{"probe": "stack", "path": "services[].id", "op": "changed", "value": []}]}
+    assert "could not ask" in walk([{"mark": True}, expect], Host([look({"a": "1"}), blind]))["why"]
+    assert "nothing was marked" in walk([expect], Host([blind]))["why"]
 
 
 @pytest.mark.parametrize(
