@@ -164,8 +164,11 @@ def red_ids(lines: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def first_failure(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the first failure of the playbook; later ones are its echo."""
-    return next((event for event in events if event.get("event") == "failed"), None)
+    """Return the first failure of the playbook; later ones are its echo.
+
+    What role report says is this very decision, as it was before a recovery: it must not decide again.
+    """
+    return next((event for event in events if event.get("event") == "failed" and event.get("phase") != "report"), None)
 
 
 def phases(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -153,6 +153,10 @@ def test_the_first_failure_is_the_reason_and_later_ones_its_echo() -> None:
     assert (first_failure(events) or {})["msg"] == "first"
 
 
+def test_an_earlier_decision_is_no_failure() -> None:
+    assert first_failure([{"event": "failed", "phase": "report", "msg": "kept (exit code 4): kept, as asked"}]) is None
+
+
 def test_phases_have_seconds_also_when_they_were_cut_off() -> None:
     events = [
         {"event": "phase.start", "phase": "lease", "s": 1.0},
