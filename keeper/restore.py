@@ -262,7 +262,15 @@ def forget_untouched(keeper: Keeper, resource: str) -> None:
 
 
 def clean(keeper: Keeper, resource: str) -> None:
-    """Take our traces off the machine after the proof; cut anywhere, the next call goes on."""
+    """Take our traces off the machine after the proof; cut anywhere, the next call goes on.
+
+    Who waited for the lease does this as well, in the same moment as who gave it back: one after the other.
+    """
+    with keeper.store.host_lock():
+        _clean(keeper, resource)
+
+
+def _clean(keeper: Keeper, resource: str) -> None:
     for run in keeper.store.open_runs(resource):
         if not (run.load(PROOF) or {}).get("proven"):
             continue

@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 import pytest
 
+from keeper.store import Store
 from tests.unit.keeper.bench import HOLDER, NONCE, Bench
 
 OTHER = {"resource": "miner-0", "run_id": "run-2", "nonce": "f" * 32, "holder": {**HOLDER, "pid": 43}}
@@ -114,6 +115,23 @@ def test_waiting_gives_up_and_says_who_has_it(bench: Bench) -> None:
     bench.acquire()
     code, answer = bench.try_call("acquire", **OTHER, wait=5)
     assert (code, answer["busy"]["run_id"]) == (75, "run-1")
+
+
+def test_traces_are_taken_away_by_one_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a lease and who gives it back come to it in the same moment."""
+    held = []
+    prune = Store.prune
+
+    def watched(store: Store, resource: str, keep: int) -> None:
+        held.append(store.locks.held("host"))
+        prune(store, resource, keep)
+
+    monkeypatch.setattr(Store, "prune", watched)
+    bench.acquire()
+    bench.call("release", fence=bench.fence)
+    bench.call("acquire", **OTHER)
+    assert held
+    assert all(held)
 
 
 def test_tokens_grow_even_if_the_leases_are_lost(bench: Bench) -> None:
