@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -118,7 +119,7 @@ def test_what_is_kept_is_held_until_it_is_recovered(bench: Bench) -> None:
     finally:
         recovered = bench.run("recover")
     assert recovered.returncode == 0
-    assert bench.leased() == []
+    assert [row for row in bench.status()["leases"] if row["run_id"] == run_id and row["state"] != "free"] == []
     assert bench.owned(run_id) == []
     back = json.loads(path.read_text(encoding="utf-8"))
     assert (back["verdict"], back["exit_code"]) == ("good", 0)
@@ -199,6 +200,25 @@ def test_a_bench_whose_chain_is_behind_is_not_fit(bench: Bench) -> None:
     assert done.returncode == 3
     assert "bench-0: synced" in done.stdout
     assert "checkout" not in [phase["name"] for phase in last(bench)["phases"]]
+
+
+def test_a_miner_that_is_borrowed_already_comes_back_by_the_command_that_is_told(bench: Bench) -> None:
+    path = "/opt/rigforge/data/worker/xmrig/build/config.json"
+    left = f"{path}.e2e-orig.20260101-000000"
+    look = f"sudo stat -c '%a %U %G' {path}; sudo sha256sum {path}"
+    before = bench.ssh("miner-0", look)
+    tag = f'jq \'.pools |= [.[0] + {{"rig-id": "pithead-e2e"}}] + .\' {path} >/tmp/borrowed.json'
+    try:
+        bench.ssh("miner-0", f"sudo cp -a {path} {left} && {tag} && sudo cp /tmp/borrowed.json {path} && sudo chmod 644 {path}")
+        done = bench.run("e2e", "main", "--wait", "900")
+        told = re.search(r"by: (sudo mv -- \S+ \S+)", done.stdout)
+        assert told is not None
+        bench.ssh("miner-0", told[1])
+        assert bench.ssh("miner-0", look) == before
+    finally:
+        bench.ssh("miner-0", f"sudo sh -c 'test ! -e {left} || mv -- {left} {path}'; rm -f /tmp/borrowed.json")
+    assert done.returncode == 3
+    assert bench.leased() == []
 
 
 def test_who_has_the_bench_is_told_and_waited_for(bench: Bench) -> None:
