@@ -8,13 +8,15 @@ from typing import Any, Dict, Mapping, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
 
-from keeper import restore
+from keeper import product_lock, queue, restore, sweep
 from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, new_key, number, public, text
 from keeper.errors import BUSY, CONFLICT, UNFIT, USAGE, KeeperError
 from keeper.ports import poll
 from keeper.store import KEY
 
 _HOLDER_KEYS = ("controller_id", "host", "user", "pid", "start_time")
+NOT_ARMED = "not armed"
+RESTORE_TRIES = 3
 _NONCE_LENGTH = 16
 _WAIT_FIRST = 0.2
 
@@ -29,6 +31,7 @@ class Wish:
     ttl: float
     keep: bool
     holder: Dict[str, Any]
+    lock: Optional[Dict[str, str]]
 
 
 def _wish(request: Request) -> Wish:
@@ -42,22 +45,27 @@ def _wish(request: Request) -> Wish:
         number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT),
         bool(request.get("keep")),
         holder_of(request.get("holder")),
+        product_lock.lock_of(request),
     )
 
 
 def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, holder, holder_gone}``.
+    """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, queue, holder, holder_gone, lock}``.
 
-    Whatever an earlier run left is restored and proven first.
+    Whatever an earlier run left is restored and proven first. Who waits, or says with ``queue`` that it will ask again, has a
+    place in order of arrival, and nobody is served before it.
 
     Returns:
         ``{token, deadline, armed, arming, recovered, already}``.
 
     Raises:
-        KeeperError: busy, naming holder, state and deadline.
+        KeeperError: busy, naming holder, state and deadline, and with a place its position and how long it may take; unfit,
+            when nothing on the machine would put it back.
     """
     wish = _wish(request)
     wait = number(request, "wait", 0.0, 0.0, TTL_LIMIT)
+    stays = request.get("queue") is True
+    queued = stays or wait > 0
     recovered: Optional[Dict[str, Any]] = None
     answer: Dict[str, Any] = {}
     refusal: Optional[KeeperError] = None
@@ -71,14 +79,29 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
         except KeeperError as error:
             if error.kind != BUSY:
                 raise
-            refusal = error
+            refusal = _placed(keeper, wish, error) if queued else error
             return False
         return True
 
     if not poll(keeper.clock, keeper.clock.boottime() + wait, attempt, first=_WAIT_FIRST):
         assert refusal is not None  # noqa: S101 - poll gives up only after an attempt
+        if queued and not stays:
+            with keeper.store.host_lock():
+                queue.leave(keeper, wish.resource, wish.run_id, wish.nonce)
         raise refusal
     return {**answer, "recovered": recovered}
+
+
+def _placed(keeper: Keeper, wish: Wish, refusal: KeeperError) -> KeeperError:
+    """Return a refusal with the caller's place in the queue."""
+    with keeper.store.host_lock():
+        position = queue.join(keeper, wish.resource, wish.run_id, wish.nonce, wish.holder)
+        expected = queue.expected_seconds(keeper, keeper.lease(wish.resource), position)
+    if not position:
+        return KeeperError(BUSY, f"{refusal}; too many wait for it already", **refusal.details)
+    told = "" if expected is None else f", about {expected:g} s"
+    busy = {**(refusal.details.get("busy") or {}), "position": position, "expected_seconds": expected}
+    return KeeperError(BUSY, f"{refusal}; position {position} in the queue{told}", **{**refusal.details, "busy": busy})
 
 
 def _lease_name(kind: str, value: Any) -> str:
@@ -140,15 +163,67 @@ def gone(lease: Lease, request: Request) -> bool:
 
 
 def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
-    """Restore and prove, and say how it went."""
-    done = restore.restore(keeper, resource)
-    if not done["restored"]:
-        return {**done, "proven": False, "nothing_to_do": False}
-    proof = restore.prove(keeper, resource)
-    return {**done, **proof, "nothing_to_do": False, "seconds": round(done["seconds"] + proof["seconds"], 3)}
+    """Have a resource restored and proven by the machine's own restore, and say how it went."""
+    with keeper.store.host_lock():
+        lease = restore.mark(keeper, resource, "somebody asked for it")
+    run_id = lease.run_id
+    for _try in range(RESTORE_TRIES):
+        keeper.triggers.restore(lambda: sweep.restore_due(keeper))
+        lease = keeper.lease(resource)
+        if lease.state not in (_lease.RESTORING, _lease.PROVING) or lease.run_id != run_id:
+            break  # a restore that was running already may have ended without having seen this one
+    return _outcome(keeper, lease, run_id)
+
+
+def _outcome(keeper: Keeper, lease: Lease, run_id: str) -> Dict[str, Any]:
+    """Return what restore and proof of a run left on disk."""
+    run = keeper.store.run(run_id, lease.resource)
+    restored, proof = run.load(restore.RESTORED) or {}, run.load(restore.PROOF) or {}
+    over = lease.state == _lease.FREE or lease.run_id != run_id
+    back = over or (bool(restored.get("restored")) and lease.state in (_lease.PROVING, _lease.UNPROVEN))
+    told = {} if over else {"reason": lease.reason}
+    return {
+        **restored,
+        **({**proof, "after": run.load(restore.AFTER)} if back else {}),
+        **told,
+        "run_id": run_id,
+        "restored": back,
+        "proven": over and bool(proof.get("proven")),
+        "items": restored.get("items") or [],
+        "state": lease.state,
+        "nothing_to_do": False,
+        "seconds": round(float(restored.get("seconds") or 0.0) + (float(proof.get("seconds") or 0.0) if back else 0.0), 3),
+    }
 
 
 def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
+    """Take the lease, arm the machine, have the product's lock; a step that fails leaves the resource free.
+
+    Raises:
+        KeeperError: busy, unfit, conflict.
+    """
+    started = keeper.clock.boottime()
+    answer = _lease_now(keeper, wish)
+    if answer["already"]:
+        return answer
+    fence = {"resource": wish.resource, "run_id": wish.run_id, "nonce": wish.nonce, "token": answer["token"]}
+    try:
+        # Its key is on disk, so the init's sweep finds something to watch: a stamp from now on proves that it does.
+        arming = keeper.triggers.alive(started)
+        if wish.lock is not None:
+            keeper.triggers.lock(wish.resource, on=True)
+            product_lock.wait_taken(keeper, wish.lock, wish.run_id)
+    except KeeperError:
+        release(keeper, {"fence": fence})
+        restore.forget(keeper, keeper.store.run(wish.run_id, wish.resource))  # so that the same run may ask again
+        raise
+    with keeper.store.host_lock():
+        lease = keeper.check_fence(fence_of({"fence": fence}))
+        lease = keeper.store.save(lease.next(arming=arming, deadline=keeper.deadline(lease.ttl)))
+        return {**_answer(lease), "already": False}
+
+
+def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     resource, run_id = wish.resource, wish.run_id
     restore.clean(keeper, resource)
     with keeper.store.host_lock():
@@ -157,6 +232,14 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             return {**_answer(keeper.renew(lease)), "already": True}
         if lease.state != _lease.FREE:
             raise busy(lease, lease.reason)
+        first = queue.before(keeper, resource, run_id, wish.nonce)
+        if first:
+            who = first[0]["holder"]
+            waiter = f"{who.get('user', '?')}@{who.get('host', '?')} (run {first[0]['run_id']})"
+            waits = {**public(lease), "state": "queued", "run_id": first[0]["run_id"], "holder": who}
+            raise KeeperError(BUSY, f"{resource} is free, but {waiter} waits for it", busy=waits)
+        if wish.lock is not None:
+            product_lock.check_free(wish.lock)
         restore.forget_untouched(keeper, resource)
         run = keeper.store.run(run_id, resource)
         if run_id in [one.run_id for one in keeper.store.runs(resource)]:
@@ -184,8 +267,14 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
                 deadline=keeper.deadline(wish.ttl),
                 reason="",
                 attempts=0,
+                arming=NOT_ARMED,
+                hold=None,
+                retry=None,
+                expect_reboot=None,
+                lock=wish.lock,
             )
         )
+        queue.leave(keeper, resource, run_id, wish.nonce)
     return {**_answer(lease), "already": False}
 
 
@@ -196,7 +285,7 @@ def _answer(lease: Lease) -> Dict[str, Any]:
         "run_id": lease.run_id,
         "resource": lease.resource,
         "ttl": lease.ttl,
-        "armed": lease.arming != "not armed",
+        "armed": lease.arming != NOT_ARMED,
         "arming": lease.arming,
         "state": lease.state,
     }

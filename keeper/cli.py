@@ -14,12 +14,15 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api impor
 
 from keeper import VERSION
 from keeper.core import Keeper
+from keeper.errors import KeeperError
 from keeper.looker import RealLooker
-from keeper.ports import FileLocks, RealClock, RealExecutor
+from keeper.ports import FileLocks, RealClock, RealExecutor, SshSessions
 from keeper.store import ROOT, Store
+from keeper.triggers import best_triggers
 from keeper.units import SystemdServices, best_units
 
 _REQUEST_LIMIT = 16 * 1024 * 1024
+ROUND = 10.0  # seconds of one sweep
 
 
 def state_directory() -> str:
@@ -44,6 +47,8 @@ def real_keeper(root: str) -> Keeper:
         SystemdServices(executor),
         RealLooker(),
         Engine,
+        best_triggers(executor, clock, program()),
+        SshSessions(),
     )
 
 
@@ -67,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--reason", required=True, help="recorded in the journal")
     one = commands.add_parser("call", help="one JSON request on standard input, one JSON answer")
     one.add_argument("verb")
+    commands.add_parser("hold", help="hold a lease as long as this connection stands; JSON lines in and out")
+    one = commands.add_parser("sweep", help="look for what is due to go back and set that off (the machine's init does this)")
+    one.add_argument("--seconds", type=float, default=ROUND, help="how long to go on looking (default: %(default)g)")
+    commands.add_parser("restore-due", help="put back and prove what is due (the machine's init does this)")
+    commands.add_parser("boot", help="boot stage 1: borrowed files are back before anything reads them")
+    one = commands.add_parser("lock-hold", help="hold the product's own lock for a lease (the machine's init does this)")
+    one.add_argument("resource")
+    commands.add_parser("install", help="put units or table of cron in place and start the sweep")
+    commands.add_parser("uninstall", help="take everything off this machine but the tokens; refused while anything is leased")
     one = commands.add_parser("unit-run")
     one.add_argument("spec")
     return parser
@@ -76,7 +90,7 @@ def _print(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
 
 
-def _call(keeper: Keeper, verb: str) -> int:
+def _call(keeper: Keeper, options: argparse.Namespace) -> int:
     from keeper.verbs import call  # noqa: PLC0415 - a unit's own program needs none of this
 
     raw = sys.stdin.buffer.read(_REQUEST_LIMIT + 1)
@@ -84,9 +98,75 @@ def _call(keeper: Keeper, verb: str) -> int:
         request = json.loads(raw) if len(raw) <= _REQUEST_LIMIT else None
     except (ValueError, RecursionError):
         request = None
-    code, answer = call(keeper, verb, request)
+    code, answer = call(keeper, options.verb, request)
     _print(answer)
     return code
+
+
+# What the machine's init, a role or a connection runs. The modules are imported when they are needed: most calls need none.
+
+
+def _hold(keeper: Keeper, _options: argparse.Namespace) -> int:
+    from keeper import hold  # noqa: PLC0415
+
+    return hold.main(keeper, sys.stdin.buffer)
+
+
+def _sweep(keeper: Keeper, options: argparse.Namespace) -> int:
+    from keeper import sweep  # noqa: PLC0415
+
+    for resource, why in sweep.sweep(keeper, options.seconds).items():
+        sys.stderr.write(f"{resource} goes back: {why}\n")
+    return 0
+
+
+def _restore_due(keeper: Keeper, _options: argparse.Namespace) -> int:
+    from keeper import sweep  # noqa: PLC0415
+
+    done = sweep.restore_due(keeper)
+    _print({name: {key: one.get(key) for key in ("restored", "proven", "reason", "error")} for name, one in done.items()})
+    return 0  # what is not back says so in its lease, and is tried again; a failed unit would say nothing more
+
+
+def _boot(keeper: Keeper, _options: argparse.Namespace) -> int:
+    from keeper import boot  # noqa: PLC0415
+
+    failed = boot.boot(keeper)
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    return 1 if failed else 0  # the units that read these files then do not start
+
+
+def _lock_hold(keeper: Keeper, options: argparse.Namespace) -> int:
+    from keeper import product_lock  # noqa: PLC0415
+
+    return product_lock.hold(keeper, options.resource)
+
+
+def _install(_keeper: Keeper, _options: argparse.Namespace) -> int:
+    from keeper import install  # noqa: PLC0415
+
+    _print({"changed": install.install(RealExecutor(), systemd=Path("/run/systemd/system").is_dir())})
+    return 0
+
+
+def _uninstall(keeper: Keeper, _options: argparse.Namespace) -> int:
+    from keeper import install  # noqa: PLC0415
+
+    _print({"removed": install.uninstall(keeper, RealExecutor(), systemd=Path("/run/systemd/system").is_dir())})
+    return 0
+
+
+_WORK = {
+    "call": _call,
+    "hold": _hold,
+    "sweep": _sweep,
+    "restore-due": _restore_due,
+    "boot": _boot,
+    "lock-hold": _lock_hold,
+    "install": _install,
+    "uninstall": _uninstall,
+}
 
 
 def _only_resource(keeper: Keeper, chosen: Any) -> Any:
@@ -136,7 +216,8 @@ def main(arguments: Sequence[str]) -> int:
     if os.geteuid() != 0 and state_directory() == ROOT:
         sys.stderr.write("keeper: this needs root: sudo keeper ...\n")
         return 2
-    keeper = real_keeper(state_directory())
-    if options.command == "call":
-        return _call(keeper, options.verb)
-    return _human(keeper, options)
+    try:
+        return _WORK.get(options.command, _human)(real_keeper(state_directory()), options)
+    except KeeperError as error:
+        sys.stderr.write(f"keeper: {error}\n")
+        return error.exit_code

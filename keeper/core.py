@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 
     from keeper.looker import Looker
-    from keeper.ports import Clock
+    from keeper.ports import Clock, Sessions
+    from keeper.triggers import Triggers
     from keeper.units import Services, Units
 
 Request = Mapping[str, Any]
@@ -48,6 +49,8 @@ class Keeper:
     services: Services
     looker: Looker
     engine: Callable[[], Engine]
+    triggers: Triggers
+    sessions: Sessions
 
     # Leases
 
@@ -68,9 +71,10 @@ class Keeper:
         lease = self.lease(fence.resource)
         token = self.store.token(fence.resource)
         if lease.state != _lease.HELD:
+            why = f": {lease.reason}" if lease.run_id == fence.run_id and lease.reason else ""
             raise KeeperError(
                 FENCE,
-                f"the lease of {fence.resource} is {lease.state}, run {fence.run_id} does not hold it (any more)",
+                f"the lease of {fence.resource} is {lease.state}, run {fence.run_id} does not hold it (any more){why}",
                 lease=public(lease),
             )
         same = hmac.compare_digest(lease.run_id, fence.run_id) and lease.owned_by(fence.nonce)

@@ -58,6 +58,10 @@ def _one(one: Mapping[str, Any], *, explain: bool) -> List[str]:
     lines += _lease_lines(one)
     items = one.get("items") or []
     open_items = [item for item in items if item["state"] not in ("put back", "settled")]
+    lines += [
+        f"  waiting: {place['position']}. run {place['run_id']} of {_who(place['holder'])}, for {_span(place['waiting'])}"
+        for place in one.get("queue") or []
+    ]
     lines.append(f"  changed: {len(items)}, still to be put back: {len(open_items)}")
     for item in items if explain else open_items:
         lines += _item_lines(item, explain=explain and item in open_items)
@@ -74,6 +78,11 @@ def _lease_lines(one: Mapping[str, Any]) -> List[str]:
         lines.append(f"  its time ended {late}; nothing is changed under it any more")
     elif one["state"] == "held":
         lines.append(f"  its time ends in {_span(one.get('left') or 0)} unless it is renewed; dead-man: {one.get('arming')}")
+    hold = one.get("hold") or {}
+    if hold.get("cut_for") is not None:
+        lines.append(f"  its holder is cut off for {hold['cut_for']:g} s; without it everything is put back in a moment")
+    if one.get("retry_in") is not None:
+        lines.append(f"  tried {one.get('attempts')} times; tried again by itself in {_span(one['retry_in'])}")
     if one.get("keep"):
         lines.append("  kept on purpose (--keep): its holder may be gone")
     if one.get("restoring_now"):

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ansible_collections.benchkeeper.core.plugins.module_utils import _edits, _fsio, _journal
 from ansible_collections.benchkeeper.core.plugins.module_utils._fingerprint import Fingerprinter, canonical_bytes
 
+from keeper import guards
 from keeper.core import GuardedRun, Keeper, Request, check_path, fence_of, text
 from keeper.errors import CONFLICT as REFUSED
 from keeper.errors import FAILED as BROKEN
@@ -19,6 +20,7 @@ from keeper.errors import UNFIT, USAGE, KeeperError
 from keeper.kinds import CONFLICT, PUT_BACK, UNDONE, Undo, Verdict, identity, moved
 
 LIMIT = 4 * 1024 * 1024  # larger files are no configuration
+END, REARM = "end", "rearm"  # what a third party's write does to a borrow, while it lasts
 _ABSENT = {"exists": False}
 
 
@@ -110,12 +112,19 @@ def account(name: Any, kind: str, default: int) -> int:
 def apply(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Change a file: ``{fence, item, group, path, edit | content | content_b64 | remove, mode, owner, canonical, dry}``.
 
+    ``unit`` names the unit that reads it, which then does not start at a boot before the file is back. ``on_conflict`` says
+    what happens when somebody else writes it meanwhile: ``end`` the borrow, or ``rearm`` an edit when the original was put back.
+
     Returns:
         ``{changed, already, fp_before, fp_after}``, and with ``dry`` what would be changed.
     """
     path = text(request, "path")
     parent, name = check_path(path)
     canonical = list(request.get("canonical") or [])
+    if request.get("unit") is not None:
+        guards.check_unit(request["unit"])
+    if request.get("on_conflict") not in (None, END, REARM):
+        raise KeeperError(USAGE, f"on_conflict is {END} or {REARM}")
     try:
         with keeper.guarded(fence_of(request)) as run, _fsio.opened(keeper.store.files, parent) as directory:
             return _apply(run, request, directory, name, canonical)
@@ -143,6 +152,8 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
         run.note(_journal.STAGE, path=path, staged=staged, parent=identity(run, directory.stat()))
         if current is not None:
             _stage(directory, staged, current)
+    if request.get("unit") and tree is None:
+        guards.add(run.keeper.store.files, request["unit"])
     item = run.intent(
         {**request, "covered_by": tree.name} if tree is not None else request,
         "file",
@@ -154,6 +165,7 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
         first=None if earlier is None else earlier.seq,
         before=before,
         after=after,
+        **_policy(request),
     )
     if wanted is None:
         directory.unlink(name)
@@ -162,6 +174,21 @@ def _apply(run: GuardedRun, request: Request, directory: _fsio.Directory, name: 
         _fsio.replace(directory, name, wanted, f".{name}.{run.tag}-new")
     run.done(item)
     return {**answer, "already": False}
+
+
+def _policy(request: Request) -> Dict[str, Any]:
+    """Return what an INTENT says of how the file is watched; the edit only where it may have to be made again."""
+    rearm = request.get("on_conflict") == REARM and request.get("edit")
+    found = {"unit": request.get("unit"), "on_conflict": REARM if rearm else None, "edit": request["edit"] if rearm else None}
+    return {key: value for key, value in found.items() if value}
+
+
+def rearm(run: GuardedRun, item: _journal.Item, directory: _fsio.Directory, name: str) -> None:
+    """Make an edit again on a file that somebody put back; journaled like the first time. Raises KeeperError."""
+    intent = item.intent
+    again = {"item": item.name, "group": item.group, "on_conflict": REARM}
+    again.update({key: intent[key] for key in ("edit", "unit", "canonical") if key in intent})
+    _apply(run, again, directory, name, list(intent["canonical"]))
 
 
 def _stage(directory: _fsio.Directory, staged: str, content: _fsio.Content) -> None:

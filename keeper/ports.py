@@ -193,6 +193,45 @@ class RealExecutor:
         return pid
 
 
+class Sessions(Protocol):
+    """The connection over which this program is asked."""
+
+    def began(self) -> Optional[float]:
+        """Return when (CLOCK_BOOTTIME) it was made; None for somebody at the machine itself."""
+
+
+class SshSessions:
+    """SSH connections, recognised by the server's processes above this one."""
+
+    _NAMES = ("sshd", "sshd-session", "sshd-auth", "dropbear")
+
+    def __init__(self, proc: str = "/proc", pid: Optional[int] = None) -> None:
+        self._proc = proc
+        self._pid = pid or os.getpid()
+
+    def began(self) -> Optional[float]:
+        """Return when the connection was made, see Sessions.
+
+        Of the servers above us the topmost serves the connection, the one that only listens excepted: it is nobody's child
+        but init's. The processes below may be younger, one for each session that shares the connection.
+        """
+        chain = []
+        pid = self._pid
+        while pid > 1:
+            try:
+                raw = Path(f"{self._proc}/{pid}/stat").read_text(encoding="ascii", errors="replace")
+            except OSError:
+                break
+            name = raw.partition("(")[2].rpartition(")")[0]
+            fields = raw.rpartition(")")[2].split()
+            parent, started = int(fields[1]), int(fields[19])
+            if name in self._NAMES:
+                chain.append((parent, started))
+            pid = parent
+        served = [started for parent, started in chain if parent != 1] or [started for _parent, started in chain]
+        return min(served) / os.sysconf("SC_CLK_TCK") if served else None
+
+
 def alive_with(environment: bytes) -> List[int]:
     """Return the processes that carry an environment entry (``KEY=value``), ours excepted."""
     found = []

@@ -9,7 +9,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _jo
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
 
-from keeper import item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree
+from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree
 from keeper.core import GuardedRun, Keeper, public
 from keeper.errors import UNPROVEN, USAGE, KeeperError
 from keeper.kinds import CONFLICT, COVERED, FAILED, UNDONE, Undo, Verdict
@@ -19,6 +19,7 @@ ATTACH_WAIT = 1800.0  # seconds that a second restore waits for the first
 PROOF_DEADLINE = 120.0
 AGAIN_AFTER = 5.0  # seconds of a proof that does not hold, after which the engine is looked at again
 HISTORY = 10  # closed runs whose journals stay for a reader
+RETRY_FIRST, RETRY_LAST = 5.0, 600.0  # seconds until a restore or proof that failed is tried again
 _UNDO: Dict[str, Callable[[Undo], Verdict]] = {
     "file": item_file.undo,
     "command": item_command.undo,
@@ -34,17 +35,29 @@ PROOF = "proof.json"
 RESTORED = "restored.json"
 
 
-def restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
+def mark(keeper: Keeper, resource: str, why: str) -> Lease:
+    """Take a lease away from whoever has it, durably: from here on its writes are refused, and the sweep puts it back.
+
+    The host lock must be held. What is free, and left nothing open, stays free.
+    """
+    lease = adopt(keeper, resource)
+    if lease.state in (_lease.FREE, _lease.RESTORING, _lease.PROVING):
+        return lease
+    token = keeper.store.bump(resource, lease.token)
+    return keeper.store.save(lease.next(state=_lease.RESTORING, token=token, reason=why, hold=None, retry=None))
+
+
+def restore(keeper: Keeper, resource: str, why: str = "") -> Dict[str, Any]:
     """Undo what the journal of a resource says, idempotently, whoever asks. The caller has judged that it may.
 
     Returns:
         ``{restored, state, run_id, seconds, items: [{item, kind, verdict, why, seconds}]}``.
     """
     with keeper.store.restore_lock(resource, ATTACH_WAIT):
-        return _restore(keeper, resource)
+        return _restore(keeper, resource, why)
 
 
-def _restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
+def _restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     started = keeper.clock.boottime()
     with keeper.store.host_lock():
         lease = adopt(keeper, resource)
@@ -53,13 +66,17 @@ def _restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
         run = keeper.store.run(lease.run_id, resource)
         if lease.state == _lease.PROVING:
             return {**(run.load(RESTORED) or {}), "restored": True, "state": lease.state, "run_id": lease.run_id}
-        token = keeper.store.bump(resource, lease.token)
-        lease = keeper.store.save(lease.next(state=_lease.RESTORING, token=token, attempts=lease.attempts + 1, reason=""))
+        # Whoever marked it has taken the token already; a restore that is taken up again needs no other one.
+        token = lease.token if lease.state == _lease.RESTORING else keeper.store.bump(resource, lease.token)
+        told = why or (lease.reason if lease.state == _lease.RESTORING else "")
+        lease = keeper.store.save(
+            lease.next(state=_lease.RESTORING, token=token, attempts=lease.attempts + 1, reason=told, hold=None, retry=None)
+        )
     try:
         keeper.units.stop(resource)
         items = _undo_all(keeper.open_run(lease.run_id, resource), token)
     except KeeperError as error:
-        _quarantine(keeper, resource, str(error))
+        _quarantine(keeper, resource, str(error), again=error.kind != UNPROVEN)
         raise
     bad = [one for one in items if one["verdict"] in (CONFLICT, FAILED)]
     seconds = round(keeper.clock.boottime() - started, 3)
@@ -69,8 +86,22 @@ def _restore(keeper: Keeper, resource: str) -> Dict[str, Any]:
         lease = keeper.lease(resource)
         reason = "; ".join(f"{one['item']}: {one['why']}" for one in bad)
         state = _lease.UNPROVEN if bad else _lease.PROVING
-        lease = keeper.store.save(lease.next(state=state, reason=reason))
+        # A third party's version waits for a person; what only failed may work later.
+        retry = next_try(keeper, lease) if any(one["verdict"] == FAILED for one in bad) else None
+        lease = keeper.store.save(lease.next(state=state, reason=reason, retry=retry))
     return {**outcome, "state": lease.state, "reason": lease.reason}
+
+
+def next_try(keeper: Keeper, lease: Lease) -> Dict[str, Any]:
+    """Return when a restore or proof that failed is tried again: each time after twice as long, at most ``RETRY_LAST``."""
+    boot = keeper.clock.boot()
+    pause = min(RETRY_LAST, RETRY_FIRST * 2.0 ** max(0, lease.attempts - 1))
+    return {"boottime": keeper.clock.boottime() + pause, "boot": {"boot_id": boot.boot_id, "init_start": boot.init_start}}
+
+
+def left_open(keeper: Keeper, resource: str) -> bool:
+    """Whether a run left changes that nobody has put back and proven, whatever the lease says."""
+    return any(not (run.load(PROOF) or {}).get("proven") and not untouched(run) for run in keeper.store.open_runs(resource))
 
 
 def adopt(keeper: Keeper, resource: str) -> Lease:
@@ -96,10 +127,13 @@ def untouched(run: RunDir) -> bool:
         return b"\n" not in (run.read(JOURNAL) or b"")  # not even its first record was whole
 
 
-def _quarantine(keeper: Keeper, resource: str, reason: str) -> None:
+def _quarantine(keeper: Keeper, resource: str, reason: str, *, again: bool) -> None:
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
-        keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=reason))
+        retry = next_try(keeper, lease) if again else None
+        keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=reason, retry=retry))
+    with contextlib.suppress(OSError, _fsio.FileError):  # an earlier try's good word must not stand for this one
+        keeper.store.run(lease.run_id, resource).write(RESTORED, {"restored": False, "run_id": lease.run_id, "items": []})
 
 
 def _undo_all(run: GuardedRun, token: int) -> List[Dict[str, Any]]:
@@ -114,8 +148,7 @@ def _undo_all(run: GuardedRun, token: int) -> List[Dict[str, Any]]:
             if stopped:
                 verdict = Verdict(FAILED, f"not tried: {stopped} of its group {group} comes first")
             else:
-                verdict = _undo_one(Undo(run, token, item))
-                _record(run, item, verdict)
+                verdict = undo_one(run, token, item)
             if not verdict.settled and not stopped:
                 stopped = item.name
             results.append(
@@ -130,6 +163,13 @@ def _undo_all(run: GuardedRun, token: int) -> List[Dict[str, Any]]:
                 }
             )
     return results
+
+
+def undo_one(run: GuardedRun, token: int, item: _journal.Item) -> Verdict:
+    """Undo one item and journal how that went."""
+    verdict = _undo_one(Undo(run, token, item))
+    _record(run, item, verdict)
+    return verdict
 
 
 def _undo_one(ask: Undo) -> Verdict:
@@ -212,7 +252,8 @@ def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str,
             lease = free(keeper, lease)
         else:
             reason = "; ".join(f"{one.get('probe')}: {one.get('why')}" for one in proof.failures[:5])
-            lease = keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=f"restored, but not proven: {reason}"))
+            told = f"restored, but not proven: {reason}"
+            lease = keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=told, retry=next_try(keeper, lease)))
     if proof.proven:
         clean(keeper, lease.resource)
     return {**record, "after": proof.after, "state": lease.state}
@@ -248,17 +289,23 @@ def _waived(run: GuardedRun, probes: Mapping[str, Any]) -> List[str]:
 
 def free(keeper: Keeper, lease: Lease) -> Lease:
     """Give a lease back. The host lock must be held, the proof must be on disk."""
-    return keeper.store.save(
-        lease.next(state=_lease.FREE, nonce_hash="", holder={}, deadline=None, keep=False, reason="", attempts=0, hold=None)
-    )
+    if lease.lock:
+        keeper.triggers.lock(lease.resource, on=False)
+    nobody: Dict[str, Any] = {"nonce_hash": "", "holder": {}, "deadline": None, "keep": False, "hold": None, "lock": None}
+    return keeper.store.save(lease.next(state=_lease.FREE, reason="", attempts=0, retry=None, expect_reboot=None, **nobody))
 
 
 def forget_untouched(keeper: Keeper, resource: str) -> None:
     """Remove what runs left that died before they had the lease. Host lock held, the lease is free."""
     for run in keeper.store.open_runs(resource):
         if untouched(run):
-            run.remove(*run.names())
-            keeper.store.drop(run)
+            forget(keeper, run)
+
+
+def forget(keeper: Keeper, run: RunDir) -> None:
+    """Remove what is left of a run that changed nothing."""
+    run.remove(*run.names())
+    keeper.store.drop(run)
 
 
 def clean(keeper: Keeper, resource: str) -> None:
@@ -276,6 +323,7 @@ def _clean(keeper: Keeper, resource: str) -> None:
             continue
         with contextlib.suppress(KeeperError):  # no key any more: the items were cleaned already
             guarded = keeper.open_run(run.run_id, resource)
+            units = [one.intent["unit"] for one in guarded.dir.items() if one.kind == "file" and one.intent.get("unit")]
             for record in guarded.dir.journal().records:
                 if record["type"] == _journal.STAGE:
                     item_file.clean(guarded, record)
@@ -283,6 +331,8 @@ def _clean(keeper: Keeper, resource: str) -> None:
                 if item.kind == "engine":
                     with contextlib.suppress(EngineError):
                         item_engine.clean(guarded, item)
+            if units:
+                guards.remove(keeper, units)
         names = run.names()
         run.remove(*[name for name in names if name.startswith(("unit-", "engine-", "window-"))], KEY)
         run.write(CLOSED, {"at": keeper.clock.wall()})

@@ -274,6 +274,24 @@ class Store:
         """Whether a resource has a lease file."""
         return resource in self._names("leases")
 
+    # Who waits
+
+    def load_queue(self, resource: str) -> Dict[str, Any]:
+        """Return who waits for a resource as it was written last; empty when it cannot be read: whoever waits asks again."""
+        _lease.check_name("resource", resource)
+        try:
+            with _fsio.opened(self.files, f"{self.root}/queue") as directory:
+                found = json.loads(directory.read(resource, _LIMIT).data)
+        except (FileNotFoundError, _fsio.FileError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def save_queue(self, resource: str, document: Dict[str, Any]) -> None:
+        """Write who waits for a resource."""
+        with _fsio.opened(self.files, self.make("queue")) as directory:
+            content = _fsio.Content(json.dumps(document).encode("ascii"), 0o600, os.geteuid(), os.getegid())
+            _fsio.replace(directory, resource, content, f".{resource}.new")
+
 
 def _make_one(files: _fsio.Files, parent: str, name: str) -> None:
     with _fsio.opened(files, parent) as directory:

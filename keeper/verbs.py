@@ -8,13 +8,25 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _jo
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
 
-from keeper import VERSION, acquire, item_calls, item_command, item_created, item_file, item_service, item_tree, restore
+from keeper import (
+    VERSION,
+    acquire,
+    confirm,
+    item_calls,
+    item_command,
+    item_created,
+    item_file,
+    item_service,
+    item_tree,
+    queue,
+    restore,
+)
 from keeper.core import Keeper, Request, fence_of, number, public, text
 from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
 from keeper.store import CLOSED, RunDir
 
 _LOOKING = ("status", "evidence")  # verbs that leave no trace, not even an empty directory
-_SECRET_FIELDS = ("stdin", "env")
+_SECRET_FIELDS = ("stdin", "env", "edit")
 
 
 def snapshot(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -163,6 +175,9 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         "age": round(keeper.clock.wall() - lease.since, 1) if lease.since else None,
         "left": None if lease.deadline is None else round(lease.deadline.boottime - keeper.clock.boottime(), 1),
         "restoring_now": keeper.store.restoring(resource),
+        "hold": _hold(keeper, lease),
+        "retry_in": _retry_in(keeper, lease),
+        "queue": queue.public(keeper, resource),
         "items": [],
     }
     if not lease.run_id:
@@ -177,6 +192,23 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         if lease.state != _lease.FREE:
             found["reason"] = f"the journal cannot be read: {error}"
     return found
+
+
+def _hold(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
+    """Return how the holder's connection stands: ``{generation, cut_for}``, the last in seconds, None while it stands."""
+    if not lease.hold:
+        return None
+    cut = lease.hold.get("lost_at")
+    return {
+        "generation": lease.hold["generation"],
+        "cut_for": None if cut is None else round(keeper.clock.boottime() - float(cut), 1),
+    }
+
+
+def _retry_in(keeper: Keeper, lease: Lease) -> Optional[float]:
+    if lease.retry is None:
+        return None
+    return max(0.0, round(float(lease.retry["boottime"]) - keeper.clock.boottime(), 1))
 
 
 def _brief(item: _journal.Item) -> Dict[str, Any]:
@@ -267,6 +299,8 @@ VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
     "prove": prove,
     "recover": recover,
     "settle": settle,
+    "confirm": confirm.confirm,
+    "expect_reboot": confirm.expect_reboot,
     "status": status,
     "evidence": evidence,
 }

@@ -93,9 +93,11 @@ class Lease:
         reason: Why it is unproven, or what a restore waits for.
         attempts: Restores tried since the lease was last held.
         arming: What will restore without us: ``not armed`` until a dead-man proved that it lives.
-        hold: Connection of the holder ``{generation, lost_at, grace}``.
-        expect_reboot: Planned reboot ``{until}``.
-        queue: Waiters in order of arrival.
+        hold: Connection of the holder ``{generation, pid, started, lost_at}``; ``pid`` and ``started`` (clock ticks) are
+            those of the keeper's end of it, ``lost_at`` (seconds of CLOCK_BOOTTIME) is when it was cut, None while it stands.
+        expect_reboot: Planned reboot ``{until, boot}``: ``until`` is wall time, the only clock that outlives a boot.
+        retry: When a restore or proof that failed is tried again ``{boottime, boot}``; None: only when somebody asks.
+        lock: The product's own lock ``{path, holder}`` that is held as long as the lease is.
     """
 
     resource: str
@@ -114,7 +116,8 @@ class Lease:
     arming: str = "not armed"
     hold: Optional[Mapping[str, Any]] = None
     expect_reboot: Optional[Mapping[str, Any]] = None
-    queue: Tuple[Mapping[str, Any], ...] = ()
+    retry: Optional[Mapping[str, Any]] = None
+    lock: Optional[Mapping[str, Any]] = None
 
     def over(self, boottime: float, boot: Boot) -> bool:
         """Whether a held lease has run out."""
@@ -186,12 +189,13 @@ def _decode_slot(raw: bytes) -> Optional[Lease]:
 
 def _from_document(document: Any) -> Lease:
     names = {one.name for one in fields(Lease)}
+    if isinstance(document, dict):
+        document.pop("queue", None)  # written, always empty, before there was a queue
     if not isinstance(document, dict) or not set(document) <= names or document.get("state") not in STATES:
         raise LeaseError("not a lease")
     if document.get("deadline") is not None:
         deadline: Dict[str, Any] = dict(document["deadline"])
         document["deadline"] = Deadline(deadline["wall"], deadline["boottime"], Boot(**deadline["boot"]))
-    document["queue"] = tuple(document.get("queue", ()))
     return Lease(**document)
 
 

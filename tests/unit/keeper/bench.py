@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot
 
-from keeper import verbs
+from keeper import sweep, verbs
 from keeper.core import Keeper
+from keeper.errors import UNFIT, KeeperError
 from keeper.ports import FileLocks
 from keeper.store import Store
 
@@ -109,6 +110,43 @@ def names(place: Path) -> List[str]:
     return sorted(path.name for path in place.iterdir())
 
 
+class FakeTriggers:
+    """An init that is always awake: a restore that is set off is done at once, unless ``asleep``."""
+
+    def __init__(self) -> None:
+        self.keeper: Any = None
+        self.asleep = False
+        self.dead = False
+        self.locks: List[str] = []
+        self.stamps = 0
+
+    def alive(self, since: float) -> str:
+        if self.dead:
+            raise KeeperError(UNFIT, "nothing was changed: the sweep of this machine's keeper did not look")
+        return "the sweep of a test"
+
+    def stamp(self) -> None:
+        self.stamps += 1
+
+    def start(self) -> None:
+        if not self.asleep:
+            sweep.restore_due(self.keeper)
+
+    def restore(self, work: Callable[[], object]) -> None:
+        work()
+
+    def lock(self, resource: str, *, on: bool) -> None:
+        self.locks.append(f"{'on' if on else 'off'} {resource}")
+
+
+class FakeSessions:
+    def __init__(self) -> None:
+        self.time: Optional[float] = None
+
+    def began(self) -> Optional[float]:
+        return self.time
+
+
 class NoEngine:
     def __call__(self) -> Any:
         raise AssertionError("no engine in this test")
@@ -123,10 +161,20 @@ class Bench:
         self.units = FakeUnits()
         self.services = FakeServices()
         self.engine: Any = NoEngine()
+        self.triggers = FakeTriggers()
+        self.sessions = FakeSessions()
         self.state = root / "state"
         self.state.mkdir()
         self.keeper = self.restart()
         self.token = 0
+
+    def adopt(self, root: Path, now: float) -> None:
+        """Take up, in another process, the machine of a directory."""
+        self.root, self.state = root, root / "state"
+        self.clock, self.units, self.services = FakeClock(), FakeUnits(), FakeServices()
+        self.clock.now = now
+        self.engine, self.triggers, self.sessions = NoEngine(), FakeTriggers(), FakeSessions()
+        self.restart()
 
     def restart(self) -> Keeper:
         """Return a keeper that remembers nothing but what is on disk."""
@@ -138,7 +186,10 @@ class Bench:
             self.services,
             FakeLooker(),
             lambda: self.engine,
+            self.triggers,
+            self.sessions,
         )
+        self.triggers.keeper = self.keeper
         return self.keeper
 
     def call(self, verb: str, **request: Any) -> Dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 import pytest
 
 from keeper.store import Store
-from tests.unit.keeper.bench import HOLDER, NONCE, Bench
+from tests.unit.keeper.bench import HOLDER, NONCE, Bench, FakeTriggers
 
 OTHER = {"resource": "miner-0", "run_id": "run-2", "nonce": "f" * 32, "holder": {**HOLDER, "pid": 43}}
 
@@ -18,8 +18,8 @@ OTHER = {"resource": "miner-0", "run_id": "run-2", "nonce": "f" * 32, "holder": 
 def test_a_lease_is_given_once_and_names_its_holder(bench: Bench) -> None:
     answer = bench.acquire()
     assert answer["token"] == 1
-    assert answer["arming"] == "not armed"
-    assert not answer["armed"]
+    assert answer["arming"] == "the sweep of a test"
+    assert answer["armed"]
     code, refused = bench.try_call("acquire", **OTHER)
     assert code == 75
     assert refused["busy"]["holder"] == HOLDER
@@ -191,7 +191,7 @@ def _race(root: str, number: int, barrier: Any, results: Any) -> None:
     clock: Any = RealClock()
     store = Store(_fsio.RealFiles(), FileLocks(root, clock), root)
     nothing: Any = None
-    keeper = Keeper(store, clock, nothing, nothing, nothing, nothing)
+    keeper = Keeper(store, clock, nothing, nothing, nothing, nothing, FakeTriggers(), nothing)
     barrier.wait()
     request = {"resource": "miner-0", "run_id": f"run-{number}", "nonce": "n" * 32, "holder": HOLDER}
     results.put(verbs.call(keeper, "acquire", request)[0])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from keeper import verbs
 from keeper.core import Keeper
 from keeper.store import Store
-from tests.unit.keeper.bench import HOLDER, NONCE, FakeClock, FakeLooker, FakeServices
+from tests.unit.keeper.bench import HOLDER, NONCE, FakeClock, FakeLooker, FakeServices, FakeSessions, FakeTriggers
 from tests.unit.keeper.memory import Crash, MemoryFiles
 
 CONFIG = "/etc/miner/config.json"
@@ -73,6 +73,7 @@ class World:
         self.files.put("/var/lib/there", b"")
         self.clock = FakeClock()
         self.services = FakeServices()
+        self.triggers = FakeTriggers()
         self.steps = 0
         self.crash_at: Optional[int] = None
         self.files.step = self._step
@@ -92,7 +93,10 @@ class World:
             self.services,
             Look(self.files),
             lambda: None,  # type: ignore[arg-type, return-value] # there is no engine in this world
+            self.triggers,
+            FakeSessions(),
         )
+        self.triggers.keeper = keeper
         code, answer = verbs.call(keeper, verb, request)
         return {**answer, "code": code}
 

@@ -27,9 +27,10 @@ leases = st.builds(
     deadline=st.none() | deadlines,
     reason=st.text(max_size=100),
     attempts=st.integers(0, 100),
-    hold=st.none() | st.just({"generation": 3, "lost_at": 1.5, "grace": 10.0}),
+    hold=st.none() | st.just({"generation": 3, "pid": 7, "started": 9, "lost_at": 1.5}),
     expect_reboot=st.none() | st.just({"until": 12.5}),
-    queue=st.lists(st.just({"run_id": "r", "since": 1.0}), max_size=3).map(tuple),
+    retry=st.none() | st.just({"boottime": 1.5, "boot": {"boot_id": "b", "init_start": 3}}),
+    lock=st.none() | st.just({"path": "/run/lock/x", "holder": "/run/lock/x.holder"}),
 )
 
 

@@ -28,7 +28,15 @@ def test_status_says_who_since_when_what_and_the_one_command(bench: Bench) -> No
     bench.guarded("file", "mine", path=str(path), content="two")
     bench.clock.now += 10
     page = human.render("status", bench.call("status"))
-    for part in ("miner-0: HELD", "ann@desk, process 42", "(10 s)", "in 50 s", str(path), "not armed", "--run run-1 --force"):
+    for part in (
+        "miner-0: HELD",
+        "ann@desk, process 42",
+        "(10 s)",
+        "in 50 s",
+        str(path),
+        "the sweep of a test",
+        "--run run-1 --force",
+    ):
         assert part in page
     explained = human.render("explain", bench.call("status"))
     assert f"by hand: mv {bench.root}/.file.bk-run-1-2 {path}" in explained
