@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller side of module lease: knows whether a holder that lived on this computer is dead."""
+"""Controller side of module lease: waits in the host's queue, knows dead holders, and holds what it was given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Dict, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
+from ansible_collections.benchkeeper.core.plugins.plugin_utils import own_connection
 
 MODULE = "benchkeeper.core.lease"
+TURN = 10.0  # seconds of one call that waits: who is killed between two of them loses the place soon
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no types
@@ -20,24 +22,52 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
     _waited: ClassVar[Dict[str, float]] = {}
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-        """Return the result of the module."""
+        """Return the result of the module, and in ``hold`` the number of the connection that holds the lease."""
         super().run(tmp, task_vars)
         args = dict(self._task.args)
+        if args.get("state", "acquired") != "acquired":
+            return self._module(task_vars, args)
+        result = self._acquired(task_vars, args)
+        if result.get("token") and not result.get("failed"):
+            return self._held(task_vars, args, result)
+        return result
 
-        def module(**more: Any) -> Dict[str, Any]:
-            given = {**args, **more}
-            return dict(self._execute_module(module_name=MODULE, module_args=given, task_vars=task_vars))
+    def _module(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any], **more: Any) -> Dict[str, Any]:
+        return dict(self._execute_module(module_name=MODULE, module_args={**args, **more}, task_vars=task_vars))
 
-        result = module(wait=0)
-        busy = result.get("busy") or {}
-        if not busy:
-            return result
-        dead = not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {})
+    def _acquired(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any]) -> Dict[str, Any]:
+        """Ask until the lease is given or the run's time to wait is over; the host keeps the place between two calls."""
         run_id = str(args.get("run_id"))
         left = max(0.0, float(args.get("wait") or 0) - self._waited.get(run_id, 0.0))
-        if not dead and left <= 0:
-            return result
-        begun = time.monotonic()
-        result = module(wait=left, **({"gone": busy["holder"]} if dead else {}))
-        self._waited[run_id] = self._waited.get(run_id, 0.0) + time.monotonic() - begun
+        result = self._module(task_vars, args, wait=0, queue=left > 0)
+        while result.get("busy"):
+            busy = result["busy"]
+            begun = time.monotonic()
+            if not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {}):
+                result = self._module(task_vars, args, wait=0, queue=left > 0, gone=busy["holder"])
+                if not result.get("busy") or result["busy"].get("run_id") == busy.get("run_id"):
+                    return result
+            elif left <= 0:
+                return result
+            else:
+                # The last call gives the place up when its time is over, too.
+                result = self._module(task_vars, args, wait=min(left, TURN), queue=left > TURN)
+            spent = time.monotonic() - begun
+            left -= spent
+            self._waited[run_id] = self._waited.get(run_id, 0.0) + spent
         return result
+
+    def _held(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any], result: Dict[str, Any]) -> Dict[str, Any]:
+        """Hold a lease for its holder, if that is a process of this computer and the host can be reached so."""
+        holder = args.get("holder") or {}
+        argv = own_connection.keeper_words(self._connection, "hold", own_connection.interpreter(self._task, task_vars))
+        if argv is None or holder.get("controller_id") != _keeper_holder.controller_id():
+            return {**result, "hold": None}
+        fence = {"resource": args["resource"], "run_id": args["run_id"], "nonce": args["nonce"], "token": result["token"]}
+        said = own_connection.hold(argv, fence, holder, float(result["ttl"]))
+        if said.get("held"):
+            return {**result, "hold": said["held"]}
+        released = self._module(task_vars, {**args, "state": "released", "token": result["token"]})
+        why = (said.get("error") or {}).get("message") or said.get("msg")
+        told = "" if not released.get("failed") else f"; nor could it be given back: {released.get('msg')}"
+        return {**result, "failed": True, "msg": f"the lease of {args['resource']} could not be held: {why}{told}"}

@@ -43,6 +43,19 @@ options:
     type: list
     elements: str
     default: []
+  unit:
+    description: >-
+      The unit that reads the file, with its suffix. It does not start at a boot before the file is back; without systemd this
+      has no effect.
+    type: str
+  on_conflict:
+    description:
+      - What happens when somebody else writes the file while it is borrowed. The host's keeper looks every few seconds.
+      - V(end) ends the borrow. V(rearm) makes an O(edit) again when what stands there is the original, as after a tool of the
+        owner's rendered it anew; anything else ends the borrow. Both versions are kept then.
+    type: str
+    choices: [end, rearm]
+    default: end
   mode: {description: 'Permission bits as octal text; by default those that the file has, 0600 for a new one.', type: str}
   owner: {description: Owner; by default the one that the file has., type: str}
   group_owner: {description: Group; by default the one that the file has., type: str}
@@ -95,6 +108,8 @@ def main() -> None:
             "content": {"type": "str", "no_log": True},
             "remove": {"type": "bool", "default": False},
             "canonical": {"type": "list", "elements": "str", "default": []},
+            "unit": {"type": "str"},
+            "on_conflict": {"type": "str", "choices": ["end", "rearm"], "default": "end"},
             "mode": {"type": "str"},
             "owner": {"type": "str"},
             "group_owner": {"type": "str"},

@@ -26,6 +26,15 @@ options:
   token: {description: 'The number that the lease was given with; to renew or release.', type: int}
   ttl: {description: Seconds that the lease lasts; each guarded change gives it the whole time again., type: float}
   wait: {description: Seconds to wait for somebody else to be done., type: float, default: 0}
+  queue:
+    description: >-
+      Whether to keep a place in the host's queue after a refusal, in order of arrival; whoever does not ask again within 30 s
+      loses it. The controller side of this module does so while O(wait) lasts.
+    type: bool
+    default: false
+  lock:
+    description: 'The product''s own lock, held as long as the lease is: C({path, holder}), the latter a text that says who has it.'
+    type: dict
   keep: {description: The holder will go away on purpose; its death does not end the lease., type: bool}
   holder:
     description: 'Who holds it: C({controller_id, host, user, pid, start_time}), the last in clock ticks since boot.'
@@ -50,10 +59,20 @@ run_id: {description: The run., returned: success, type: str, sample: 20260101T0
 token: {description: Half of the fence., returned: when acquired or renewed, type: int, sample: 7}
 deadline: {description: When it ends unless it is renewed., returned: when acquired or renewed, type: str, sample:
   "2026-01-01T01:00:00+00:00"}
-arming: {description: What restores without the controller., returned: when acquired or renewed, type: str, sample: not armed}
+arming: {description: What restores without the controller., returned: when acquired or renewed, type: str, sample:
+  benchkeeper-sweep.timer and benchkeeper-boot.service}
+hold:
+  description: Number of the connection by which the controller holds the lease; null where the host cannot be reached so, then
+    only O(ttl) counts.
+  returned: when acquired
+  type: int
+  sample: 1
 recovered: {description: What had to be put back first., returned: when acquired, type: dict, sample: null}
-busy: {description: Who holds it., returned: when refused, type: dict, sample: {resource: miner-0, state: held, run_id:
-  20260101T000000Z-abcdef}}
+busy:
+  description: Who holds it; with a place in the queue, C(position) and C(expected_seconds).
+  returned: when refused
+  type: dict
+  sample: {resource: miner-0, state: held, run_id: 20260101T000000Z-abcdef}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -71,6 +90,8 @@ def main() -> None:
             "token": {"type": "int", "no_log": False},
             "ttl": {"type": "float"},
             "wait": {"type": "float", "default": 0.0},
+            "queue": {"type": "bool", "default": False},
+            "lock": {"type": "dict"},
             "keep": {"type": "bool"},
             "holder": {"type": "dict"},
             "gone": {"type": "dict"},
