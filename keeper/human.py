@@ -46,6 +46,11 @@ def _advice(one: Mapping[str, Any]) -> List[str]:
             if item["state"] == "conflict"
         ]
         lines = ["  Decide about each conflict, then it is proven and freed:", *lines] if lines else []
+        if not lines and (one.get("proof") or {}).get("failures"):
+            lines = [
+                "  Everything is put back; somebody else changed what the proof misses. If that is right:",
+                f"  sudo keeper settle proof{resource} --keep current --reason 'why'",
+            ]
         return [*lines, f"  Try the restore and the proof again:  sudo keeper recover{resource}"]
     return []
 

@@ -33,6 +33,7 @@ BEFORE = "before.json"
 AFTER = "after.json"
 PROOF = "proof.json"
 RESTORED = "restored.json"
+PROOF_ITEM = "proof"  # what a person settles when everything is put back and something differs all the same
 
 
 def mark(keeper: Keeper, resource: str, why: str) -> Lease:
@@ -278,13 +279,14 @@ def _watching(run: GuardedRun, lease: Lease, take: Callable[[], Dict[str, Any]])
 
 
 def _waived(run: GuardedRun, probes: Mapping[str, Any]) -> List[str]:
-    """Return the probes of files that a person settled as they are now."""
+    """Return the probes of files that a person settled as they are now, and the paths of which one said that they may stay so."""
     settled = {
         one.intent.get("path")
         for one in run.dir.items()
         if one.undone is not None and one.undone["type"] == _journal.SETTLED and one.undone.get("keep") == "current"
     }
-    return [name for name, spec in probes.items() if spec.get("path") in settled]
+    waived = [str(path) for one in run.dir.journal().records if one["type"] == _journal.WAIVED for path in one["paths"]]
+    return [*waived, *(name for name, spec in probes.items() if spec.get("path") in settled)]
 
 
 def free(keeper: Keeper, lease: Lease) -> Lease:
@@ -342,6 +344,9 @@ def _clean(keeper: Keeper, resource: str) -> None:
 def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> Dict[str, Any]:
     """Settle one item in conflict as a person decides; it is recorded who and why.
 
+    ``proof`` instead of an item, with ``current``: everything is put back, and what differs all the same may stay as it is. The
+    live predicates must hold even so.
+
     Returns:
         ``{item, verdict, why}``.
     """
@@ -352,6 +357,8 @@ def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> 
         if lease.state != _lease.UNPROVEN:
             raise KeeperError(USAGE, f"{resource} is {lease.state}; only what is in quarantine can be settled")
         run = keeper.open_run(lease.run_id, resource)
+        if name == PROOF_ITEM:
+            return _waive(run, keep, reason)
         item = run.find(name)
         if item is None:
             raise KeeperError(USAGE, f"there is no open item {name!r}")
@@ -365,6 +372,18 @@ def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> 
             raise KeeperError(UNPROVEN, verdict.why)
         run.dir.append(_journal.SETTLED, ref=item.seq, keep=keep, reason=reason[:1000], at=keeper.clock.wall(), why=verdict.why)
         return {"item": item.name, "verdict": verdict.verdict, "why": verdict.why}
+
+
+def _waive(run: GuardedRun, keep: str, reason: str) -> Dict[str, Any]:
+    left = [one.name for one in run.dir.items() if one.open]
+    if left or keep != "current":
+        raise KeeperError(USAGE, f"{PROOF_ITEM} takes --keep current, once everything is put back (left: {', '.join(left) or 'nothing'})")
+    failures = (run.dir.load(PROOF) or {}).get("failures") or []
+    paths = sorted({f"{one['probe']}.{one['path']}" for one in failures if one.get("part") == "invariant" and one.get("path")})
+    if not paths:
+        raise KeeperError(USAGE, "nothing in the last proof can be left as it is: what it misses is live, or could not be looked at")
+    run.dir.append(_journal.WAIVED, paths=paths, reason=reason[:1000], at=run.keeper.clock.wall())
+    return {"item": PROOF_ITEM, "verdict": UNDONE, "why": f"settled: it may stay as it is: {', '.join(paths)}"}
 
 
 def readable(keeper: Keeper, resource: str) -> Optional[str]:

@@ -260,6 +260,28 @@ def test_a_third_version_ends_the_borrow_and_both_are_kept(bench: Bench) -> None
     assert path.read_text() == '{"pool": "theirs"}'
 
 
+def test_what_somebody_changed_after_the_undo_can_be_accepted_by_a_person(bench: Bench) -> None:
+    path = Path(bench.root, "file")
+    path.write_text("theirs")
+    bench.acquire()
+    probe = {"here": {"kind": "file", "path": str(path)}}
+    bench.call("snapshot", fence=bench.fence, probes=probe, proof={"deadline": 0})
+    bench.call("file", fence=bench.fence, item="mine", path=str(path), content="ours")
+    rebooted(bench)
+    bench.triggers.asleep = True
+    boot.boot(bench.restart())
+    path.write_text("the owner's new one")
+    bench.triggers.asleep = False
+    swept(bench)
+    assert bench.lease().state == "unproven"
+    page = human.render("status", bench.call("status"))
+    assert "sudo keeper settle proof --resource miner-0 --keep current" in page
+    assert bench.try_call("settle", resource="miner-0", item="proof", keep="original", reason="x")[0] == 2
+    bench.call("settle", resource="miner-0", item="proof", keep="current", reason="it is right")
+    assert bench.lease().state == "free"
+    assert path.read_text() == "the owner's new one"
+
+
 # Boot
 
 
