@@ -32,6 +32,7 @@ class Wish:
     keep: bool
     holder: Dict[str, Any]
     lock: Optional[Dict[str, str]]
+    arm: bool
 
 
 def _wish(request: Request) -> Wish:
@@ -46,11 +47,12 @@ def _wish(request: Request) -> Wish:
         bool(request.get("keep")),
         holder_of(request.get("holder")),
         product_lock.lock_of(request),
+        request.get("arm") is not False,
     )
 
 
 def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, queue, holder, holder_gone, lock}``.
+    """Give a resource to a run: ``{resource, run_id, nonce, ttl, keep, wait, queue, holder, holder_gone, lock, arm}``.
 
     Whatever an earlier run left is restored and proven first. Who waits, or says with ``queue`` that it will ask again, has a
     place in order of arrival, and nobody is served before it.
@@ -209,7 +211,7 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     fence = {"resource": wish.resource, "run_id": wish.run_id, "nonce": wish.nonce, "token": answer["token"]}
     try:
         # Its key is on disk, so the init's sweep finds something to watch: a stamp from now on proves that it does.
-        arming = keeper.triggers.alive(started)
+        arming = keeper.triggers.alive(started) if wish.arm else NOT_ARMED
         if wish.lock is not None:
             keeper.triggers.lock(wish.resource, on=True)
             product_lock.wait_taken(keeper, wish.lock, wish.run_id)

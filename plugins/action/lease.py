@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar, Dict, Optional
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
 from ansible_collections.benchkeeper.core.plugins.plugin_utils import own_connection
@@ -61,7 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         """Hold a lease for its holder, if that is a process of this computer and the host can be reached so."""
         holder = args.get("holder") or {}
         argv = own_connection.keeper_words(self._connection, "hold", own_connection.interpreter(self._task, task_vars))
-        if argv is None or holder.get("controller_id") != _keeper_holder.controller_id():
+        if argv is None or holder.get("controller_id") != _keeper_holder.controller_id() or not boolean(args.get("hold", True)):
             return {**result, "hold": None}
         fence = {"resource": args["resource"], "run_id": args["run_id"], "nonce": args["nonce"], "token": result["token"]}
         said = own_connection.hold(argv, fence, holder, float(result["ttl"]))

@@ -32,6 +32,18 @@ options:
       loses it. The controller side of this module does so while O(wait) lasts.
     type: bool
     default: false
+  arm:
+    description: >-
+      Whether the host is refused unless its own sweep was seen to live, which puts it back without a controller. Without it only
+      whoever asks does.
+    type: bool
+    default: true
+  hold:
+    description: >-
+      Whether the controller side of this module holds the lease by a connection of its own that renews it, and whose end lets the
+      host go back after seconds. Without it the lease lives by O(ttl) and by each guarded change.
+    type: bool
+    default: true
   lock:
     description: 'The product''s own lock, held as long as the lease is: C({path, holder}), the latter a text that says who has it.'
     type: dict
@@ -91,6 +103,8 @@ def main() -> None:
             "ttl": {"type": "float"},
             "wait": {"type": "float", "default": 0.0},
             "queue": {"type": "bool", "default": False},
+            "arm": {"type": "bool", "default": True},
+            "hold": {"type": "bool", "default": True},
             "lock": {"type": "dict"},
             "keep": {"type": "bool"},
             "holder": {"type": "dict"},
@@ -103,7 +117,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    given = {key: value for key, value in module.params.items() if value is not None}
+    given = {key: value for key, value in module.params.items() if value is not None and key != "hold"}
     if module.check_mode:
         module.exit_json(changed=True, resource=given["resource"], run_id=given["run_id"])
     verb = {"acquired": "acquire", "renewed": "renew", "released": "release"}[given.pop("state")]

@@ -41,6 +41,8 @@ def test_a_machine_whose_sweep_does_not_live_is_not_lent(bench: Bench) -> None:
     code, answer = bench.try_call("acquire", resource="miner-0", run_id="run-1", nonce=NONCE, holder=HOLDER)
     assert (code, answer["error"]["kind"]) == (2, "unfit")
     assert bench.lease().state == "free"
+    unarmed = bench.call("acquire", resource="other-0", run_id="run-1", nonce=NONCE, holder=HOLDER, arm=False)
+    assert (unarmed["armed"], unarmed["arming"]) == (False, "not armed")
     bench.triggers.dead = False
     assert bench.acquire()["armed"]  # the same run may ask again
 
