@@ -377,11 +377,15 @@ def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> 
 def _waive(run: GuardedRun, keep: str, reason: str) -> Dict[str, Any]:
     left = [one.name for one in run.dir.items() if one.open]
     if left or keep != "current":
-        raise KeeperError(USAGE, f"{PROOF_ITEM} takes --keep current, once everything is put back (left: {', '.join(left) or 'nothing'})")
+        raise KeeperError(
+            USAGE, f"{PROOF_ITEM} takes --keep current, once everything is put back (left: {', '.join(left) or 'nothing'})"
+        )
     failures = (run.dir.load(PROOF) or {}).get("failures") or []
     paths = sorted({f"{one['probe']}.{one['path']}" for one in failures if one.get("part") == "invariant" and one.get("path")})
     if not paths:
-        raise KeeperError(USAGE, "nothing in the last proof can be left as it is: what it misses is live, or could not be looked at")
+        raise KeeperError(
+            USAGE, "nothing in the last proof can be left as it is: what it misses is live, or could not be looked at"
+        )
     run.dir.append(_journal.WAIVED, paths=paths, reason=reason[:1000], at=run.keeper.clock.wall())
     return {"item": PROOF_ITEM, "verdict": UNDONE, "why": f"settled: it may stay as it is: {', '.join(paths)}"}
 

@@ -122,7 +122,9 @@ class History(RuleBasedStateMachine):
             self._given(number, answer)
 
     @precondition(lambda self: self.fences)
-    @rule(data=st.data(), crash=crashes, power=st.booleans(), what=st.sampled_from(["edit", "content", "service", "command", "tree"]))
+    @rule(
+        data=st.data(), crash=crashes, power=st.booleans(), what=st.sampled_from(["edit", "content", "service", "command", "tree"])
+    )
     def change(self, data: Any, crash: Optional[int], power: bool, what: str) -> None:
         fence = data.draw(st.sampled_from(self.fences))
         live = self._live(fence)

@@ -36,33 +36,70 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def ask(clock: Clock, takes: float, *, run_id: str = "r", wait: float = 60) -> list[float]:
-    """Ask for a host that somebody has; return the times to wait that its keeper was given."""
+def ask(clock: Clock, free_after: float, *, run_id: str = "r", wait: float = 60) -> list[tuple[float, bool]]:
+    """Ask for a host that somebody has for so many seconds; return what its keeper was told: (time to wait, keep the place)."""
     given = []
+    until = clock.now + free_after
 
     def execute(module_args: dict[str, Any], **_more: Any) -> dict[str, Any]:
-        given.append(module_args["wait"])
-        clock.now += min(takes, module_args["wait"])
-        return BUSY
+        given.append((module_args["wait"], module_args["queue"]))
+        clock.now = min(clock.now + module_args["wait"], max(clock.now, until))
+        return {"token": 1, "ttl": 60, "run_id": run_id} if clock.now >= until else BUSY
 
     action = object.__new__(lease.ActionModule)
-    action._task = SimpleNamespace(args={"run_id": run_id, "wait": wait})
+    action._task = SimpleNamespace(args={"run_id": run_id, "wait": wait, "hold": False}, delegate_to=None)
+    action._connection = SimpleNamespace(transport="none")
     action._execute_module = execute
     action.run()
     return given
 
 
-def test_hosts_of_a_run_share_the_time_to_wait(clock: Clock) -> None:
-    assert ask(clock, 25) == [0, 60]
-    assert ask(clock, 100) == [0, 35]
-    assert ask(clock, 100) == [0], "there is nothing left to wait"
-    assert ask(clock, 1, run_id="another") == [0, 60]
+def test_hosts_of_a_run_share_the_time_to_wait_and_keep_their_place_meanwhile(clock: Clock) -> None:
+    assert ask(clock, 25) == [(0, True), (10, True), (10, True), (10, True)]
+    # The last call does not keep the place: nobody would come back for it.
+    assert ask(clock, 1000) == [(0, True), (10, True), (10, True), (10, True), (5, False)]
+    assert ask(clock, 1000) == [(0, False)], "there is nothing left to wait"
+    assert ask(clock, 5, run_id="another") == [(0, True), (10, True)]
 
 
 def test_nobody_waits_who_did_not_ask_to(clock: Clock) -> None:
-    assert ask(clock, 5, wait=0) == [0]
+    assert ask(clock, 5, wait=0) == [(0, False)]
 
 
 def test_a_holder_that_is_dead_is_not_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease._keeper_holder, "is_gone", lambda _holder: True)
-    assert ask(clock, 5, wait=0) == [0, 0.0]
+    assert ask(clock, 5, wait=0) == [(0, False), (0, False)]
+
+
+HOLDER = {"controller_id": "here", "pid": 1, "start_time": 1}
+
+
+def acquire(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], *, here: str = "here", **more: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """Take a free host that can be reached by SSH; return the result and what the module was asked to do."""
+    asked = []
+
+    def execute(module_args: dict[str, Any], **_more: Any) -> dict[str, Any]:
+        asked.append(module_args.get("state", "acquired"))
+        return {"token": 7, "ttl": 60, "run_id": "r"}
+
+    monkeypatch.setattr(lease._keeper_holder, "controller_id", lambda: here)
+    monkeypatch.setattr(lease.own_connection, "keeper_words", lambda *_args: ["ssh", "host"])
+    monkeypatch.setattr(lease.own_connection, "hold", lambda *_args: said)
+    action = object.__new__(lease.ActionModule)
+    args = {"resource": "miner-0", "run_id": "r", "nonce": "n" * 32, "holder": HOLDER, **more}
+    action._task, action._connection, action._execute_module = SimpleNamespace(args=args, delegate_to=None), None, execute
+    return action.run(), asked
+
+
+def test_what_was_given_is_held_by_a_connection_of_its_own(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acquire(monkeypatch, {"held": 3})[0]["hold"] == 3
+    assert acquire(monkeypatch, {"held": 3}, hold=False)[0]["hold"] is None
+    assert acquire(monkeypatch, {"held": 3}, here="elsewhere")[0]["hold"] is None, "its holder is no process of this computer"
+
+
+def test_what_cannot_be_held_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, asked = acquire(monkeypatch, {"error": {"message": "stale fence"}})
+    assert (result["failed"], asked) == (True, ["acquired", "released"])
+    assert "could not be held: stale fence" in result["msg"]
