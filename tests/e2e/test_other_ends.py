@@ -230,7 +230,7 @@ def test_who_has_the_bench_is_told_and_waited_for(bench: Bench) -> None:
 
     me = {"resource": "bench-0", "run_id": f"20260101T000000Z-{secrets.token_hex(3)}", "nonce": secrets.token_hex(16)}
     holder = {"controller_id": "another-computer", "host": "elsewhere", "user": "nightly", "pid": 1, "start_time": 1}
-    token = keeper("acquire", **me, holder=holder, ttl=600, wait=300)["token"]
+    token = keeper("acquire", **me, holder=holder, ttl=600, wait=300, arm=False)["token"]
     fence = {**me, "token": token}
     try:
         done = bench.run("e2e", "main", "--miners", "none")
