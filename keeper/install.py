@@ -195,7 +195,7 @@ def uninstall(keeper: Keeper, executor: Executor, *, systemd: bool, root: str = 
         if place.is_symlink() or place.exists():
             place.unlink()
             removed.append(path)
-    for path in (f"{ETC}/{FOLDER}", ETC, str(Path(PROGRAM).parent)):
+    for path in (f"{ETC}/{FOLDER}", ETC, str(Path(PROGRAM).parent), str(Path(GENERATOR).parent)):
         with contextlib.suppress(OSError):
             Path(root + path).rmdir()
             removed.append(path)
