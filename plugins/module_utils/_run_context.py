@@ -21,7 +21,7 @@ RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\Z")
 TTL_LIMITS = (30, 86400)
 WAIT_LIMITS = (0, 86400)
 WORKER_LIMIT = 64
-DEFAULT_TTL = 3600
+DEFAULT_TTL = 120  # seconds of silence that a lease outlives; its holder renews it every quarter of that
 # A bench that scales the product's timings waits less long for them, too; but what the machine itself needs does not shrink.
 SHORTEST_WAIT = 30.0  # seconds
 LEAST_PATIENCE = 0.25
@@ -278,6 +278,8 @@ def build(
             "list": _need(profile, "borrow.list"),
             "pool_url": base["pool_url"],
             "path": hosts["miner"].get("config", ""),
+            "unit": hosts["miner"].get("unit", ""),
+            "on_conflict": _need(profile, "borrow").get("on_conflict", "end"),
             # A copy of the first entry, ours by its tag, before all others: the owner's pools stay as its failover.
             "edit": {
                 "json": [
