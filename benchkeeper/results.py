@@ -63,6 +63,7 @@ class Facts:
         signal: Number of the signal that ended the run, 0 without one.
         died: How the playbook ended when it did not end by itself; empty otherwise.
         leaks: Artifacts that held a secret and were taken away.
+        fenced: What a keeper said when it refused a call because the lease was not the run's any more; empty without one.
         own: Signals of the bench itself that were not there when a step or the playbook had failed.
     """
 
@@ -75,6 +76,7 @@ class Facts:
     signal: int = 0
     died: str = ""
     leaks: tuple[str, ...] = ()
+    fenced: str = ""
     own: tuple[str, ...] = ()
 
 
@@ -132,6 +134,8 @@ def _unfit(facts: Facts) -> Decision | None:
         return Decision("unfit", 3, f"a host was lost: {facts.lost}")
     if failure.get("phase") in BENCH_PHASES:
         return Decision("unfit", 3, str(failure.get("msg", "")))
+    if facts.fenced:
+        return Decision("unfit", 3, f"the run lost its lease: {facts.fenced}")
     if facts.own:
         return Decision("unfit", 3, f"the bench itself failed: {'; '.join(facts.own)}")
     return None
@@ -221,6 +225,11 @@ def lost(events: Sequence[Mapping[str, Any]]) -> str:
         if event.get("event") == "item" and event.get("status") == "unreachable":
             return f"{event.get('host') or event.get('item')} in {event.get('phase')}: {event.get('msg', 'unreachable')}"
     return ""
+
+
+def fenced(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a keeper said when it first refused a run that had lost its lease. Empty without one."""
+    return next((str(event.get("msg", "refused")) for event in events if event.get("fenced")), "")
 
 
 def hosts_of(

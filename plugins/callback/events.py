@@ -120,6 +120,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
                 event["busy"] = self._redactor.data(one["busy"])
             if isinstance(one, Mapping) and one.get("unreachable"):
                 event["unreachable"] = True
+            if isinstance(one, Mapping) and _fenced(one):
+                event["fenced"] = True
         self._write(event)
 
     def _item(self, result: Any, status: str) -> None:
@@ -132,6 +134,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             event["msg"] = self._message(said)
         if said.get("busy"):
             event["busy"] = True
+        if _fenced(said):
+            event["fenced"] = True
         if isinstance(said.get("seconds"), (int, float)):
             event["keeper_seconds"] = said["seconds"]
         self._write(event)
@@ -202,6 +206,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             # A run is not given up because its log cannot be written; Ansible shows this as a warning.
             self._display.warning(f"events cannot be written: {error.strerror}")
         self._waiting.clear()
+
+
+def _fenced(said: Mapping[str, Any]) -> bool:
+    """Return whether a keeper refused because the lease is not this run's any more."""
+    error = said.get("error")
+    return isinstance(error, Mapping) and error.get("kind") == "fence"
 
 
 def _known(state_file: str) -> List[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
+# A job in the background of a shell ignores the interrupt, and so does what it starts: here it must not.
 PARENT = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, {root!r})
     from benchkeeper import child
     script = "trap 'sleep 1; echo put back; exit 7' INT; echo ready; while :; do sleep 0.1; done"

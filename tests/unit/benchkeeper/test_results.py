@@ -36,6 +36,8 @@ TABLE: list[tuple[str, dict[str, Any], str, int]] = [
     ("a host was lost and is not back", {"counts": RED, "lost": "bench-0", "hosts": OPEN}, "unproven", 4),
     ("leased to somebody else", {"failure": BUSY}, "busy", 75),
     ("leased, seen by a run that only looks", {"failure": {"phase": "preflight", "msg": "leased: [x]"}}, "busy", 75),
+    ("its lease was lost", {"counts": RED, "hosts": BACK, "fenced": "stale fence"}, "unfit", 3),
+    ("its lease was lost, a host is not back", {"counts": RED, "hosts": OPEN, "fenced": "stale fence"}, "unproven", 4),
     ("the bench itself failed", {"counts": RED, "hosts": BACK, "failure": DEPLOY, "own": ("bench-0: space",)}, "unfit", 3),
     ("the bench itself failed, a host is not back", {"counts": RED, "hosts": OPEN, "own": ("space",)}, "unproven", 4),
     ("the bench itself failed, but somebody else has it", {"failure": BUSY, "own": ("space",)}, "busy", 75),

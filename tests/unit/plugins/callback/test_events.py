@@ -37,3 +37,18 @@ def test_a_failed_loop_says_what_its_first_failed_item_says(
     (event,) = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert (event["event"], event["msg"]) == ("failed", said)
     assert bool(event.get("busy")) is (BUSY in result.get("results", []))
+    assert "fenced" not in event
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_lease_that_was_lost_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool) -> None:
+    log = tmp_path / "events.jsonl"
+    monkeypatch.setenv("BENCHKEEPER_EVENTS", str(log))
+    refused = {"failed": True, "msg": "stale fence", "error": {"kind": "fence", "message": "stale fence"}, "item": "b"}
+    callback = events.CallbackModule()
+    if inside:
+        callback.v2_runner_item_on_failed(SimpleNamespace(result=refused, task=SimpleNamespace(loop="x")))
+    else:
+        callback.v2_runner_on_failed(SimpleNamespace(result=refused, task=SimpleNamespace(loop=None)))
+    written = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [(one["fenced"], one["msg"]) for one in written if one.get("fenced")] == [(True, "stale fence")]
