@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchkeeper import engine as engines
-from benchkeeper import images, inventory, labels, leases, machines, repo, spec, sshfiles
+from benchkeeper import images, inventory, keeper_program, labels, leases, machines, repo, spec, sshfiles
 from benchkeeper.console import phase, say
 from benchkeeper.engine_packages import ensure_programs
 from benchkeeper.errors import UnfitError
@@ -53,6 +53,7 @@ def prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine,
 
 
 def _prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine, dict[str, str]]:
+    keeper_program.ensure(paths)
     engine = engines.ensure(install=install)
     ensure_programs(install=install)
     wanted = images.recipes(paths, stack, list(spec.needs(paths, stack).packages))

@@ -28,6 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         args = dict(self._task.args)
         if args.get("state", "acquired") != "acquired":
             return self._module(task_vars, args)
+        args["holder"] = args.get("holder") or _keeper_holder.playbook()
         result = self._acquired(task_vars, args)
         if result.get("token") and not result.get("failed"):
             return self._held(task_vars, args, result)

@@ -184,11 +184,11 @@ def live_dir(document: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 
 def keeper_missing(results: Sequence[Mapping[str, Any]], sha256: str) -> List[str]:
-    """Return the hosts whose keeper is not the one given and may be exchanged, since nothing is leased there."""
+    """Return the hosts whose keeper is another one, or watches over nothing, and may be exchanged: nothing is leased there."""
     missing = []
     for one in results:
         leased = [lease for lease in one.get("leases", []) if lease.get("state") != "free"]
-        if one.get("sha256") != sha256.strip() and not leased:
+        if (one.get("sha256") != sha256.strip() or not one.get("watched")) and not leased:
             missing.append(str(_name(one)))
     return missing
 

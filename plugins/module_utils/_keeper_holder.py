@@ -45,6 +45,18 @@ def describe(pid: int) -> Dict[str, Any]:
     }
 
 
+def playbook(pid: Optional[int] = None) -> Dict[str, Any]:
+    """Return who holds the leases of a playbook without a supervisor: the topmost ansible-playbook process above this one."""
+    pid = pid or os.getpid()
+    holder = pid
+    while pid > 1:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
+        if b"ansible-playbook" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            holder = pid
+        pid = int(stat[1])
+    return describe(holder)
+
+
 def is_gone(holder: Mapping[str, Any], *, here: Optional[str] = None, proc: str = "/proc") -> bool:
     """Whether a holder is known to be dead: it lived on this computer, and its process is not there any more.
 

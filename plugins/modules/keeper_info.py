@@ -33,6 +33,11 @@ RETURN = r"""
 installed: {description: Whether there is a keeper., returned: always, type: bool, sample: true}
 version: {description: Its version, returned: when installed, type: str, sample: 0.1.0}
 sha256: {description: Digest of the program., returned: when installed, type: str, sample: 9f2c}
+watched:
+  description: Whether the host has the units, or the line of cron, by which it comes back without a controller.
+  returned: when installed
+  type: bool
+  sample: true
 leases:
   description: What was ever leased on the host; times are ISO 8601 in UTC.
   returned: always
@@ -47,9 +52,12 @@ evidence:
   sample: {run_id: 20260101T000000Z-abcdef, journal: []}
 """
 
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_client
 
+WATCHES = ("/etc/systemd/system/benchkeeper-sweep.timer", "/etc/cron.d/benchkeeper")
 SPEC = {
     "argument_spec": {"resource": {"type": "str"}, "run_id": {"type": "str"}},
     "required_by": {"run_id": ("resource",)},
@@ -69,7 +77,8 @@ def main() -> None:
     except _keeper_client.KeeperError as error:
         module.fail_json(msg=str(error), installed=True, sha256=digest, **error.answer)
     version, leases = answer["version"], answer["leases"]
-    module.exit_json(changed=False, installed=True, sha256=digest, version=version, leases=leases, **more)
+    watched = any(Path(path).exists() for path in WATCHES)
+    module.exit_json(changed=False, installed=True, watched=watched, sha256=digest, version=version, leases=leases, **more)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ options:
     type: dict
   keep: {description: The holder will go away on purpose; its death does not end the lease., type: bool}
   holder:
-    description: 'Who holds it: C({controller_id, host, user, pid, start_time}), the last in clock ticks since boot.'
+    description: >-
+      Who holds it: C({controller_id, host, user, pid, start_time}), the last in clock ticks since boot. The controller side of this
+      module takes the process of the playbook when none is given.
     type: dict
   gone: {description: 'A holder that is known to be dead; found out by the controller side of this module.', type: dict}
 """
@@ -111,7 +113,6 @@ def main() -> None:
             "gone": {"type": "dict"},
         },
         required_if=[
-            ("state", "acquired", ("holder",)),
             ("state", "renewed", ("token",)),
             ("state", "released", ("token",)),
         ],

@@ -147,18 +147,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def controller() -> dict[str, Any]:
-    """Return who holds the leases of a run without a supervisor: the topmost ansible-playbook process above this module."""
-    pid = os.getpid()
-    holder = pid
-    while pid > 1:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-        if b"ansible-playbook" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            holder = pid
-        pid = int(stat[1])
-    return _keeper_holder.describe(holder)
-
-
 def ensure_state(path: str, run: dict[str, Any]) -> str:
     """Make the run's state file if nobody did: nonce, canary and holder, so that `recover` can finish this run from anywhere."""
     target = Path(path) if path else _keeper_holder.states_directory() / f"{run['run_id']}.json"
@@ -175,7 +163,7 @@ def ensure_state(path: str, run: dict[str, Any]) -> str:
     }
     full = {**added, **state, "hosts": added["hosts"]}
     full.setdefault("holder", None)
-    full["holder"] = full["holder"] or controller()
+    full["holder"] = full["holder"] or _keeper_holder.playbook()
     if full != state:
         _keeper_holder.write_private(target, json.dumps(full, indent=1))
     return str(target)

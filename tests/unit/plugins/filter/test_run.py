@@ -99,10 +99,11 @@ def test_a_keeper_that_holds_a_lease_is_not_exchanged() -> None:
     results = [
         {"item": {"name": "a"}, "sha256": "old", "leases": [{"state": "free"}]},
         {"item": {"name": "b"}, "sha256": "old", "leases": [{"state": "held"}]},
-        {"item": {"name": "c"}, "sha256": "new", "leases": []},
+        {"item": {"name": "c"}, "sha256": "new", "watched": True, "leases": []},
         {"item": {"name": "d"}},
+        {"item": {"name": "e"}, "sha256": "new", "watched": False, "leases": []},
     ]
-    assert run.keeper_missing(results, "new\n") == ["a", "d"]
+    assert run.keeper_missing(results, "new\n") == ["a", "d", "e"]
 
 
 def test_every_leased_host_is_told_how_it_came_back() -> None:
