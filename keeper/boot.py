@@ -48,7 +48,7 @@ def _one(keeper: Keeper, resource: str) -> List[str]:
             lease = restore.mark(keeper, resource, "its run left changes behind although the lease is free")
         run = keeper.open_run(lease.run_id, resource)
     if lease.lock:
-        keeper.triggers.lock(resource, on=True)
+        keeper.triggers.lock(resource, on=True, wait=False)  # its unit may have to wait for what waits for us
     with keeper.store.restore_lock(resource, sweep.GRACE):
         return _early(run, lease)
 

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Dict, Mapping, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 
 from keeper.core import TTL_LIMIT, Fence, Keeper, fence_of, iso, number
-from keeper.errors import FENCE, USAGE, KeeperError
+from keeper.errors import BUSY, FENCE, USAGE, KeeperError
 from keeper.ports import start_time
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 1.0  # seconds between two looks whether the lease is still the caller's
 LINE_LIMIT = 64 * 1024
+RENEW_WAIT = 5.0  # seconds for the machine's lock; the controller takes a longer silence for a dead connection
 
 
 @dataclass
@@ -44,9 +45,14 @@ class Hold:
         return lease
 
     def renew(self) -> Dict[str, Any]:
-        """Give the lease its whole time again."""
-        with self.keeper.store.host_lock():
-            lease = self.keeper.renew(self._mine())
+        """Give the lease its whole time again; while the machine is busy with something long, the next renewal will do."""
+        try:
+            with self.keeper.store.host_lock(RENEW_WAIT):
+                lease = self.keeper.renew(self._mine())
+        except KeeperError as error:
+            if error.kind != BUSY:
+                raise
+            return {"renewed": None}
         return {"renewed": iso(lease.deadline.wall) if lease.deadline else None}
 
     def leave(self, ttl: Optional[float]) -> Dict[str, Any]:

@@ -34,6 +34,7 @@ class RunDir:
         self.resource = resource
         self._parsed: Optional[_journal.Parsed] = None
         self._reserved = 0
+        self._torn = False
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
@@ -80,7 +81,9 @@ class RunDir:
     # Journal
 
     def journal(self) -> _journal.Parsed:
-        """Return the journal, its torn last line cut.
+        """Return the journal without its torn last line, if there is one.
+
+        It is not cut off here: who only looks may see a line that somebody else is writing at this moment.
 
         Raises:
             JournalError: When it is damaged or missing.
@@ -90,10 +93,7 @@ class RunDir:
             if raw is None:
                 raise _journal.JournalError("there is no journal")
             self._parsed = _journal.parse(raw)
-            if self._parsed.length != len(raw):
-                with _fsio.opened(self.files, self.path) as directory:
-                    directory.truncate(JOURNAL, self._parsed.length)
-                    directory.sync(JOURNAL)
+            self._torn = self._parsed.length != len(raw)
         return self._parsed
 
     def items(self) -> List[_journal.Item]:
@@ -123,6 +123,10 @@ class RunDir:
         record = {**fields, "v": _journal.FORMAT, "seq": len(parsed.records) + 1, "type": record_type}
         line = _journal.encode(record)
         with _fsio.opened(self.files, self.path) as directory:
+            if self._torn:
+                directory.truncate(JOURNAL, parsed.length)
+                directory.sync(JOURNAL)
+                self._torn = False
             directory.write_at(JOURNAL, parsed.length, line)
             directory.sync(JOURNAL)
         self._parsed = _journal.Parsed((*parsed.records, record), parsed.length + len(line))

@@ -43,8 +43,8 @@ class Triggers(Protocol):
             work: What that unit does, for where there is none.
         """
 
-    def lock(self, resource: str, *, on: bool) -> None:
-        """Start or stop what holds the product's own lock for a lease."""
+    def lock(self, resource: str, *, on: bool, wait: bool = True) -> None:
+        """Start or stop what holds the product's own lock for a lease; at a boot without waiting for it."""
 
 
 def read_stamp(path: str = STAMP) -> float:
@@ -102,9 +102,10 @@ class SystemdTriggers(InitTriggers):
         if self._executor.run(["systemctl", "start", f"{RESTORE}.service"], RESTORE_LIMIT).rc != 0:
             work()  # no such unit, or it failed: whoever asks does it, and says why when it fails again
 
-    def lock(self, resource: str, *, on: bool) -> None:
+    def lock(self, resource: str, *, on: bool, wait: bool = True) -> None:
         """Start or stop the holder of the lock, see Triggers."""
-        done = self._executor.run(["systemctl", "start" if on else "stop", f"{LOCK}{resource}.service"], _LOCK_LIMIT)
+        words = ["start" if on else "stop", *([] if wait else ["--no-block"]), f"{LOCK}{resource}.service"]
+        done = self._executor.run(["systemctl", *words], _LOCK_LIMIT)
         if on and done.rc != 0:
             raise KeeperError(FAILED, f"{LOCK}{resource}.service did not start: {done.err.strip()[-300:]}")
 
@@ -123,7 +124,7 @@ class CronTriggers(InitTriggers):
         """Run the restore here: without units there is nothing that would outlive us better than the next minute's sweep."""
         work()
 
-    def lock(self, resource: str, *, on: bool) -> None:
+    def lock(self, resource: str, *, on: bool, wait: bool = True) -> None:  # noqa: ARG002 - it is never waited for
         """Start the holder of the lock in a session of its own; it ends itself when the lease does."""
         if on:
             self._executor.spawn([*self._program, "lock-hold", resource])

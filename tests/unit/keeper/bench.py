@@ -135,7 +135,7 @@ class FakeTriggers:
     def restore(self, work: Callable[[], object]) -> None:
         work()
 
-    def lock(self, resource: str, *, on: bool) -> None:
+    def lock(self, resource: str, *, on: bool, wait: bool = True) -> None:
         self.locks.append(f"{'on' if on else 'off'} {resource}")
 
 

@@ -447,3 +447,28 @@ def test_an_unconfirmed_change_is_undone_and_confirming_late_is_refused(bench: B
     swept(bench)
     assert path.read_text() == "theirs"
     assert bench.try_call("confirm", fence=bench.fence)[1]["error"]["kind"] == "fence"
+
+
+def test_who_only_looks_does_not_cut_a_line_that_somebody_is_writing(bench: Bench) -> None:
+    borrow(bench)
+    journal = bench.state / "runs" / "run-1" / "miner-0" / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"half":')
+    bench.call("status")
+    assert swept(bench) == {}
+    assert journal.read_bytes() == whole + b'{"half":'
+    bench.guarded("file", "more", path=str(bench.root / "more"), content="x")  # whoever writes next cuts it off
+    assert journal.read_bytes().startswith(whole)
+    assert b"half" not in journal.read_bytes()
+    bench.clock.now += 60
+    swept(bench)
+    assert bench.lease().state == "free"
+
+
+def test_a_renewal_that_finds_the_machine_busy_is_no_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    borrow(bench)
+    held = hold.begin(bench.restart(), {"fence": bench.fence})
+    monkeypatch.setattr(hold, "RENEW_WAIT", 0.0)
+    with bench.keeper.store.host_lock():
+        assert held.renew() == {"renewed": None}
+    assert held.renew()["renewed"]
