@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchkeeper import validate
 from benchkeeper.console import complain
 from benchkeeper.errors import BenchError, UsageError
-from benchkeeper.options import E2EOptions, PlantedOptions, RecoverOptions, SignalsOptions, TestOptions
+from benchkeeper.options import CrashOptions, E2EOptions, PlantedOptions, RecoverOptions, SignalsOptions, TestOptions
 from benchkeeper.parser import LEVELS, build_parser
 from benchkeeper.paths import Paths, checkout
 
@@ -215,6 +215,18 @@ def _signals(options: argparse.Namespace, paths: Paths) -> int:
     return int(signals.run_signals(SignalsOptions(count, seed, stack, options.verbose)))
 
 
+def _crash(options: argparse.Namespace, paths: Paths) -> int:
+    stack = validate.stack_name(options.stack, paths.stack_names())
+    random = validate.number(options.random, "--random", 0, 1000)
+    borrowers = validate.number(options.borrowers, "--borrowers", 0, 10000)
+    seed = None if options.seed is None else validate.number(options.seed, "--seed", 0, 999_999_999)
+    if not (random or borrowers or options.world):
+        raise UsageError("nothing to do: give --random N, --world or --borrowers N")
+    from benchkeeper import crash
+
+    return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack))
+
+
 def _bare(options: argparse.Namespace, paths: Paths) -> int:
     for release in options.releases:
         if release not in ("12", "13"):
@@ -252,6 +264,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "repo": _repo,
     "planted": _planted,
     "signals": _signals,
+    "crash": _crash,
     "bare": _bare,
     "test": _test,
     "help": _help,

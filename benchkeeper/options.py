@@ -83,6 +83,17 @@ class SignalsOptions:
 
 
 @dataclass(frozen=True)
+class CrashOptions:
+    """`./bench crash`: how many runs are killed at random moments, whether the world fails, how many races, and the seed."""
+
+    random: int
+    world: bool
+    borrowers: int
+    seed: int | None
+    stack: str
+
+
+@dataclass(frozen=True)
 class TestOptions:
     """`./bench test`: which levels to run, in this order; empty means all."""
 

@@ -130,6 +130,13 @@ def _add_proofs(command: Adder) -> None:
     _stack(signals)
     _verbose(signals)
 
+    crash = command("crash", "kill controllers and machines in the middle of runs, do nothing, and see everything come back")
+    crash.add_argument("--random", default="0", metavar="N", help="kill -9 at N random moments")
+    crash.add_argument("--world", action="store_true", help="power cuts, a pulled cable, a paused controller")
+    crash.add_argument("--borrowers", default="0", metavar="N", help="let two borrowers ask at the same moment, N times")
+    crash.add_argument("--seed", metavar="N", help="the same moments again")
+    _stack(crash)
+
     bare = command("bare", "clone and run everything in a bare Debian container, with times")
     bare.add_argument("releases", nargs="*", metavar="12|13", help="default: both")
     bare.add_argument("--keep", action="store_true", help="leave the container for a look")

@@ -48,8 +48,9 @@ class Row:
     seconds: float
 
 
-def _start(paths: Paths, stack: str, log: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchkeeper", "e2e", "main", "--stack", stack]
+def start(paths: Paths, stack: str, log: int, *words: str) -> subprocess.Popen[bytes]:
+    """Start a run of `main` in the background."""
+    command = [sys.executable, "-m", "benchkeeper", "e2e", "main", "--stack", stack, *words]
     # A session of its own, so that the whole group can be killed without this process.
     return subprocess.Popen(command, cwd=paths.root, stdout=log, stderr=log, start_new_session=True)
 
@@ -103,7 +104,7 @@ def _wait(process: subprocess.Popen[bytes], moment: float) -> bool:
 def gentle(paths: Paths, stack: str, number: signal.Signals, log: int, moment: float) -> Row:
     """Send one signal to the supervisor and judge how it ends."""
     begun = time.monotonic()
-    process = _start(paths, stack, log)
+    process = start(paths, stack, log)
     if not _wait(process, moment):
         return Row(number.name, moment, process.returncode, False, "the run ended before the signal", time.monotonic() - begun)
     process.send_signal(number)
@@ -116,7 +117,7 @@ def gentle(paths: Paths, stack: str, number: signal.Signals, log: int, moment: f
 def killed(paths: Paths, stack: str, what: str, log: int, moment: float) -> Row:
     """Kill -9 a part of the controller, then recover twice from another directory."""
     begun = time.monotonic()
-    process = _start(paths, stack, log)
+    process = start(paths, stack, log)
     if not _wait(process, moment):
         return Row(f"KILL {what}", moment, process.returncode, False, "the run ended before the kill", time.monotonic() - begun)
     players = children_of(process.pid)
@@ -151,7 +152,7 @@ def usual_seconds(paths: Paths, stack: str, log: int) -> float:
             say("signals", f"the last good run took {seconds:.0f} s")
             return seconds
     begun = time.monotonic()
-    process = _start(paths, stack, log)
+    process = start(paths, stack, log)
     code = process.wait(LIMIT)
     say("signals", f"an undisturbed run takes {time.monotonic() - begun:.0f} s and ends with {code}")
     return time.monotonic() - begun
