@@ -211,6 +211,12 @@ def prove(keeper: Keeper, resource: str, deadline: Optional[float] = None) -> Di
             return {"proven": True, "failures": [], "seconds": 0.0, "after": None, **done, "state": lease.state}
         if lease.state not in (_lease.PROVING, _lease.UNPROVEN) or run is None:
             raise KeeperError(UNPROVEN, f"{resource} is {lease.state}: restore it first", lease=public(lease))
+        cut = run.load(PROOF) or {}
+        if cut.get("proven"):  # it was proven, and died before it could say so in the lease
+            with keeper.store.host_lock():
+                lease = free(keeper, keeper.lease(resource))
+            clean(keeper, resource)
+            return {**cut, "after": run.load(AFTER), "state": lease.state}
         left = [one.name for one in keeper.open_run(lease.run_id, resource).dir.items() if one.open]
         if left:
             raise KeeperError(UNPROVEN, f"{resource} is not restored, left: {', '.join(left)}", lease=public(lease), left=left)
@@ -320,8 +326,11 @@ def clean(keeper: Keeper, resource: str) -> None:
 
 
 def _clean(keeper: Keeper, resource: str) -> None:
+    lease = keeper.lease(resource)
     for run in keeper.store.open_runs(resource):
-        if not (run.load(PROOF) or {}).get("proven"):
+        # A proof that was cut before the lease was free again still needs what is here.
+        in_use = lease.state != _lease.FREE and lease.run_id == run.run_id
+        if in_use or not (run.load(PROOF) or {}).get("proven"):
             continue
         with contextlib.suppress(KeeperError):  # no key any more: the items were cleaned already
             guarded = keeper.open_run(run.run_id, resource)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot
 
-from keeper import boot, hold, human, sweep, triggers
+from keeper import boot, hold, human, restore, sweep, triggers
 from keeper.errors import KeeperError
 from keeper.ports import Finished, SshSessions, start_time
 from tests.unit.keeper.bench import HOLDER, NONCE, Bench, FakeClock
@@ -161,8 +161,6 @@ def test_a_restore_that_was_cut_short_is_taken_up_again(bench: Bench) -> None:
     bench.clock.now += 60
     keeper = bench.restart()
     with keeper.store.host_lock():
-        from keeper import restore  # noqa: PLC0415
-
         restore.mark(keeper, "miner-0", "a test")
     assert swept(bench) == {"miner-0": "its restore was cut short (restoring)"}
     assert path.read_text() == "ours"
@@ -472,3 +470,23 @@ def test_a_renewal_that_finds_the_machine_busy_is_no_end(bench: Bench, monkeypat
     with bench.keeper.store.host_lock():
         assert held.renew() == {"renewed": None}
     assert held.renew()["renewed"]
+
+
+def test_a_proof_that_died_before_it_could_free_the_lease_is_not_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulation: whoever cleaned up after the proof took the key that the lease still needed."""
+    path = borrow(bench)
+
+    def die(*_words: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore, "free", die)
+    bench.clock.now += 60
+    with pytest.raises(KeyboardInterrupt):
+        swept(bench)
+    monkeypatch.undo()
+    assert bench.lease().state == "proving"
+    restore.clean(bench.restart(), "miner-0")
+    assert swept(bench) == {"miner-0": "its restore was cut short (proving)"}
+    assert bench.lease().state == "free"
+    assert path.read_text() == "theirs"
+    assert bench.call("acquire", **OTHER)["token"]
