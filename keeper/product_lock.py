@@ -79,7 +79,7 @@ def check_free(lock: Mapping[str, str]) -> None:
     try:
         if not _take(descriptor):
             who = read_holder(lock) or "nobody says who"
-            busy = {"resource": lock["path"], "state": "locked", "holder": who}
+            busy = {"resource": lock["path"], "state": "locked", "holder": {}, "said": who}
             raise KeeperError(BUSY, f"the product's own lock {lock['path']} is held: {who}", busy=busy)
     finally:
         os.close(descriptor)

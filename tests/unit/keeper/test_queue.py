@@ -103,7 +103,7 @@ def test_a_lease_has_the_products_lock_or_is_refused_with_who_has_it(bench: Benc
     taken = os.open(lock["path"], os.O_RDONLY)
     fcntl.flock(taken, fcntl.LOCK_EX)
     code, answer = ask(bench, 1, lock=lock)
-    assert (code, answer["busy"]["holder"]) == (75, "nightly pid=7 started=2026-01-01T00:00:00Z")
+    assert (code, answer["busy"]["said"]) == (75, "nightly pid=7 started=2026-01-01T00:00:00Z")
     assert bench.call("status")["leases"] == []
     os.close(taken)
     code, answer = ask(bench, 1, lock=lock)  # it is free, but nobody takes it for us
