@@ -183,7 +183,7 @@ class Bench:
         hosts = inventory.read(paths.inventory, plain=True)
         self.hosts = (hosts.miners[0], hosts.benches[0])
         self.usual = signals.usual_seconds(paths, options.stack, log)
-        result = json.loads((paths.results / "latest" / "result.json").read_text(encoding="utf-8"))
+        result = signals.last_good(paths, options.stack)
         self.bound = bound_of(max([float(end["seconds"]) for end in result["restored"].values()] or [10.0]))
         say("crash", f"a machine must be restored within {self.bound:g} s")
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchkeeper import inventory
 from benchkeeper.console import say
@@ -143,14 +143,23 @@ def killed(paths: Paths, stack: str, what: str, log: int, moment: float) -> Row:
     return Row(f"KILL {what}", moment, code, not why, why or "everything back, second recover a no-op", time.monotonic() - begun)
 
 
+def last_good(paths: Paths, stack: str) -> dict[str, Any]:
+    """Return the result of the newest good run of a stack here, empty when there is none."""
+    for path in sorted(paths.results.glob("2*/result.json"), reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if (found["verdict"], found["mode"], found["stack"]) == ("good", "targeted", stack) and found["phases"]:
+                return dict(found)
+    return {}
+
+
 def usual_seconds(paths: Paths, stack: str, log: int) -> float:
     """Return how long a healthy run takes here: what the last good one took, or one that is run now."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        last = json.loads((paths.results / "latest" / "result.json").read_text(encoding="utf-8"))
-        if last["verdict"] == "good" and last["mode"] == "targeted" and last["stack"] == stack:
-            seconds = sum(float(phase["seconds"]) for phase in last["phases"])
-            say("signals", f"the last good run took {seconds:.0f} s")
-            return seconds
+    last = last_good(paths, stack)
+    if last:
+        seconds = sum(float(phase["seconds"]) for phase in last["phases"])
+        say("signals", f"the last good run took {seconds:.0f} s")
+        return seconds
     begun = time.monotonic()
     process = start(paths, stack, log)
     code = process.wait(LIMIT)
