@@ -193,6 +193,11 @@ def keeper_missing(results: Sequence[Mapping[str, Any]], sha256: str) -> List[st
     return missing
 
 
+def keeper_there(results: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return the hosts that have a keeper, in loop results of `keeper_info`."""
+    return [str(_name(one)) for one in results if one.get("installed")]
+
+
 def backup_path(result: Mapping[str, Any], pattern: str) -> str:
     """Return the archive that a backup said it wrote.
 
@@ -304,6 +309,7 @@ class FilterModule:
             "failure_of": failure_of,
             "fences": fences,
             "keeper_missing": keeper_missing,
+            "keeper_there": keeper_there,
             "left_as_is": left_as_is,
             "live_dir": live_dir,
             "locked": locked,

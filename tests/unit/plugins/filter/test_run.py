@@ -106,6 +106,12 @@ def test_a_keeper_that_holds_a_lease_is_not_exchanged() -> None:
     assert run.keeper_missing(results, "new\n") == ["a", "d", "e"]
 
 
+def test_hosts_with_a_keeper_are_told_by_name() -> None:
+    assert run.keeper_there(
+        [{"item": {"name": "a"}, "installed": True}, {"item": "b", "installed": True}, {"item": "c"}, DEAD]
+    ) == ["a", "b"]
+
+
 def test_every_leased_host_is_told_how_it_came_back() -> None:
     look = {"schema": 1, "invariant": {"f": {"x": 1}}, "observed": {}, "errors": {}}
     asked = {"hosts": [{"name": "b", "proof": {"ignore": [], "predicates": []}}]}
