@@ -87,7 +87,8 @@ def test_a_keeper_that_is_taken_away_leaves_the_tokens_only(example: Example) ->
     gone = example.ansible("playbooks/keeper.yml", "state=absent", json.dumps({"targets": [HOST]}))
     assert gone.returncode == 0
     # What role baseline remembers is the embedded bench's own, not the keeper's.
-    look = "find /etc /usr/local /run /var/lib -path /var/lib/docker -prune -o -name '*benchkeeper*' ! -name benchkeeper-baseline -print"
+    names = "-name '*benchkeeper*' ! -name benchkeeper-baseline"
+    look = f"find /etc /usr/local /run /var/lib -path /var/lib/docker -prune -o {names} -print"
     assert example.on_host(look).split() == ["/var/lib/benchkeeper"]
     assert example.on_host("ls /var/lib/benchkeeper").split() == ["tokens"]
     assert example.ansible("playbooks/keeper.yml", json.dumps({"targets": [HOST]})).returncode == 0
