@@ -136,10 +136,8 @@ def _left_behind(keeper: Keeper, resource: str, request: Request) -> bool:
             return False
         if lease.state == _lease.UNPROVEN:
             raise busy(lease, f"it is in quarantine: {lease.reason}")
-        if keeper.store.restoring(resource):
-            raise busy(lease, "it is being restored now")
         if lease.state in (_lease.RESTORING, _lease.PROVING):
-            return True
+            return True  # also while somebody does it: who asks now follows, and sees how it ends
         if lease.run_id == request.get("run_id") and lease.owned_by(str(request.get("nonce"))):
             return False
         if keeper.over(lease) or (not lease.keep and gone(lease, request)):

@@ -42,13 +42,13 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         run_id = str(args.get("run_id"))
         left = max(0.0, float(args.get("wait") or 0) - self._waited.get(run_id, 0.0))
         result = self._module(task_vars, args, wait=0, queue=left > 0)
+        told = False  # that the holder is dead; once is enough
         while result.get("busy"):
             busy = result["busy"]
             begun = time.monotonic()
-            if not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {}):
+            if not told and not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {}):
+                told = True
                 result = self._module(task_vars, args, wait=0, queue=left > 0, gone=busy["holder"])
-                if not result.get("busy") or result["busy"].get("run_id") == busy.get("run_id"):
-                    return result
             elif left <= 0:
                 return result
             else:
