@@ -19,8 +19,16 @@ def run(command: Sequence[str], **options: Any) -> int:
     Raises:
         KeyboardInterrupt: after the child has ended.
     """
-    interrupted = False
-    process = subprocess.Popen(command, **options)
+    early: list[int] = []
+    # An interrupt while the child is being made would leave it behind, unknown to us: it is noted, and passed on once there is one.
+    before = signal.signal(signal.SIGINT, lambda number, _frame: early.append(number))
+    try:
+        process = subprocess.Popen(command, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    interrupted = bool(early)
+    if interrupted:
+        process.send_signal(signal.SIGINT)
     while True:
         try:
             code = process.wait()
