@@ -89,6 +89,17 @@ class Locks(Protocol):
         """Whether somebody holds it now."""
 
 
+def try_flock(descriptor: int) -> bool:
+    """Take the exclusive lock of an open file if nobody has it; return whether we have."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
+            return False
+        raise
+    return True
+
+
 class FileLocks:
     """flock on files of the state directory. Close-on-exec: no child keeps a lock that its parent lost."""
 
@@ -100,21 +111,11 @@ class FileLocks:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(f"{self._root}/{name}.lock", flags, 0o600)
 
-    @staticmethod
-    def _try(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
-                return False
-            raise
-        return True
-
     @contextlib.contextmanager
     def _held(self, name: str, wait: float) -> Iterator[None]:
         descriptor = self._open(name)
         try:
-            if not poll(self._clock, self._clock.boottime() + wait, lambda: self._try(descriptor), first=0.005):
+            if not poll(self._clock, self._clock.boottime() + wait, lambda: try_flock(descriptor), first=0.005):
                 raise KeeperError(BUSY, f"the lock '{name}' of this machine's keeper is held for more than {wait:g} s")
             yield
         finally:
@@ -132,7 +133,7 @@ class FileLocks:
         except FileNotFoundError:
             return False
         try:
-            return not self._try(descriptor)
+            return not try_flock(descriptor)
         finally:
             os.close(descriptor)
 

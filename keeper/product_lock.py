@@ -6,8 +6,6 @@ The protocol is that of the product's harness: ``flock`` on a file opened for re
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import signal
 from pathlib import Path
@@ -17,7 +15,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 
 from keeper.core import Keeper, check_path, iso
 from keeper.errors import BUSY, USAGE, KeeperError
-from keeper.ports import poll
+from keeper.ports import poll, try_flock
 
 LOOK_EVERY = 1.0  # seconds between two looks at the lease and at the file
 TAKE_LIMIT = 10.0  # seconds until the holder must have the lock
@@ -50,16 +48,6 @@ def _open(path: str) -> int:
         return descriptor
 
 
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
-            return False
-        raise
-    return True
-
-
 def read_holder(lock: Mapping[str, str]) -> str:
     """Return what the lock's holder says of itself, in one short line; empty when it says nothing."""
     try:
@@ -77,7 +65,7 @@ def check_free(lock: Mapping[str, str]) -> None:
     except OSError as error:
         raise KeeperError(BUSY, f"the product's lock {lock['path']} cannot be opened: {error.strerror}") from error
     try:
-        if not _take(descriptor):
+        if not try_flock(descriptor):
             who = read_holder(lock) or "nobody says who"
             busy = {"resource": lock["path"], "state": "locked", "holder": {}, "said": who}
             raise KeeperError(BUSY, f"the product's own lock {lock['path']} is held: {who}", busy=busy)
@@ -113,7 +101,7 @@ class Holder:
             self.drop()
         if self._descriptor is None:
             descriptor = _open(self._lock["path"])
-            if not _take(descriptor):
+            if not try_flock(descriptor):
                 os.close(descriptor)
                 return False
             self._descriptor = descriptor
