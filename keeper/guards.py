@@ -13,6 +13,7 @@ from keeper.errors import USAGE, KeeperError
 
 if TYPE_CHECKING:
     from keeper.core import Keeper
+    from keeper.store import RunDir
 
 ETC = "/etc/benchkeeper"
 FOLDER = "guards"  # below it: on the root filesystem, where it can be read before anything is mounted
@@ -40,11 +41,13 @@ def add(files: _fsio.Files, unit: str) -> None:
             directory.sync()
 
 
-def remove(keeper: Keeper, units: List[str]) -> None:
-    """Let units start at a boot as ever, but those that another run's files still need."""
+def remove(keeper: Keeper, units: List[str], cleaned: RunDir) -> None:
+    """Let the units of a run that is cleaned up start at a boot as ever, but those that another run's files still need."""
     wanted = set()
     for resource in keeper.store.resources():
         for run in keeper.store.open_runs(resource):
+            if run.path == cleaned.path:
+                continue  # what was confirmed in it stays open for ever
             with contextlib.suppress(_journal.JournalError, OSError):
                 wanted |= {one.intent.get("unit") for one in run.items() if one.kind == "file" and one.open}
     with contextlib.suppress(FileNotFoundError), _fsio.opened(keeper.store.files, f"{ETC}/{FOLDER}") as directory:

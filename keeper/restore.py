@@ -343,7 +343,7 @@ def _clean(keeper: Keeper, resource: str) -> None:
                     with contextlib.suppress(EngineError):
                         item_engine.clean(guarded, item)
             if units:
-                guards.remove(keeper, units)
+                guards.remove(keeper, units, run)
         names = run.names()
         run.remove(*[name for name in names if name.startswith(("unit-", "engine-", "window-"))], KEY)
         run.write(CLOSED, {"at": keeper.clock.wall()})

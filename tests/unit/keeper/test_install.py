@@ -93,3 +93,14 @@ def test_every_unit_is_made_of_sections_and_settings() -> None:
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert lines[0] == "[Unit]"
         assert all(line.startswith("[") or "=" in line for line in lines)
+
+
+def test_a_change_that_is_confirmed_leaves_no_guard(bench: Bench, tmp_path: Path, monkeypatch: Any) -> None:
+    etc = tmp_path / "etc" / "benchkeeper"
+    etc.parent.mkdir()
+    monkeypatch.setattr(guards, "ETC", str(etc))
+    bench.acquire()
+    bench.guarded("file", "mine", path=str(bench.root / "f"), content="x", unit="xmrig.service")
+    assert [one.name for one in (etc / "guards").iterdir()] == ["xmrig.service"]
+    bench.call("confirm", fence=bench.fence)
+    assert list((etc / "guards").iterdir()) == []
