@@ -220,11 +220,14 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     random = validate.number(options.random, "--random", 0, 1000)
     borrowers = validate.number(options.borrowers, "--borrowers", 0, 10000)
     seed = None if options.seed is None else validate.number(options.seed, "--seed", 0, 999_999_999)
-    if not (random or borrowers or options.world):
-        raise UsageError("nothing to do: give --random N, --world or --borrowers N")
+    every = None if options.sweep is None else 0
+    if options.sweep not in (None, "all"):
+        every = validate.number(options.sweep, "--sweep", 1, 100)
+    if not (random or borrowers or options.world or every is not None):
+        raise UsageError("nothing to do: give --sweep, --random N, --world or --borrowers N")
     from benchkeeper import crash
 
-    return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack))
+    return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every))
 
 
 def _bare(options: argparse.Namespace, paths: Paths) -> int:

@@ -19,33 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchkeeper import inventory, leases, operations, processes, signals, sshfiles
+from benchkeeper import crash_sweep, inventory, leases, operations, signals, sshfiles
 from benchkeeper.console import say
+from benchkeeper.crash_watch import GRACE, LIMIT, Run, Watched, bound_of, judge, watch
 from benchkeeper.errors import BusyError
 from benchkeeper.paths import Paths, checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from benchkeeper.options import CrashOptions
 
-GRACE = 10.0  # seconds that a cut hold has to come back
-STOP_BOUND = 12.0  # seconds that an engine call may go on after its client died
-SWEEP = 3.0  # seconds until the sweep has noticed, and its restore has begun
-LOOK = 0.5  # seconds between two looks at a machine
-LIMIT = 240.0  # seconds after which a machine that is not back is given up
 SHORT_TTL = 30  # seconds, for what is cut off or paused for longer than that
-BACK = ("proving", "free")
-
-
-@dataclass
-class Watched:
-    """When one machine was seen restored and proven, in seconds from the blow; None while it was not."""
-
-    restored: float | None = None
-    proven: float | None = None
-    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,112 +50,6 @@ class Row:
             for name, one in sorted(self.machines.items())
         )
         return f"{self.what:<26} {self.moment:>6.1f}  {times}  {'ok' if self.good else 'BAD'}: {self.why}"
-
-
-def watch(paths: Paths, hosts: tuple[str, ...], begun: float, limit: float = LIMIT) -> dict[str, Watched]:
-    """Look at machines until each is proven and free, or the limit (seconds from ``begun``, monotonic) is reached."""
-    found = {host: Watched() for host in hosts}
-
-    def follow(host: str) -> None:
-        one = found[host]
-        pause = threading.Event()
-        while time.monotonic() - begun < limit:
-            states = {lease.state for lease in leases.ask(paths, host)} or {"free"}
-            one.said = ", ".join(sorted(states))
-            now = round(time.monotonic() - begun, 1)
-            if one.restored is None and states <= set(BACK):
-                one.restored = now
-            if states == {"free"}:
-                one.proven = now
-                return
-            pause.wait(LOOK)
-
-    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
-        list(pool.map(follow, hosts))
-    return found
-
-
-def judge(found: dict[str, Watched], bound: float) -> str:
-    """Return why machines did not come back as they must, empty when they did."""
-    late = [f"{name} is {one.said}" for name, one in found.items() if one.proven is None]
-    late += [
-        f"{name} was restored after {one.restored:g} s, allowed {bound:g}"
-        for name, one in found.items()
-        if one.restored is not None and one.restored > bound
-    ]
-    return "; ".join(late)
-
-
-def bound_of(healthy: float) -> float:
-    """Return within how many seconds a machine must be restored, from what a healthy restore takes."""
-    return round(GRACE + SWEEP + STOP_BOUND + 1.5 * healthy, 1)
-
-
-class Run:
-    """A run that is going on, with its events."""
-
-    def __init__(self, paths: Paths, stack: str, log: int, *words: str) -> None:
-        self.paths = paths
-        before = set(self._folders())
-        self.process = signals.start(paths, stack, log, *words)
-        self._before = before
-
-    def _folders(self) -> list[Path]:
-        return sorted(path for path in self.paths.results.glob("2*") if path.is_dir())
-
-    def folder(self) -> Path | None:
-        """Return its results, once there are some."""
-        return next((path for path in self._folders() if path not in self._before), None)
-
-    def events(self) -> list[dict[str, Any]]:
-        """Return what happened so far."""
-        folder = self.folder()
-        lines: list[dict[str, Any]] = []
-        if folder is not None:
-            with contextlib.suppress(OSError):
-                for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
-                    with contextlib.suppress(ValueError):
-                        lines.append(json.loads(line))
-        return lines
-
-    def reach(self, phase: str, seconds: float = 300.0) -> bool:
-        """Wait until a phase begins; False when the run ended before."""
-        end = time.monotonic() + seconds
-        pause = threading.Event()
-        while time.monotonic() < end and self.process.poll() is None:
-            if any(one.get("event") == "phase.start" and one.get("phase") == phase for one in self.events()):
-                return True
-            pause.wait(LOOK)
-        return False
-
-    def kill(self, what: str) -> list[int]:
-        """Kill -9 the supervisor, ansible-playbook or the whole group; return who was killed."""
-        players = signals.children_of(self.process.pid)
-        if what == "group":
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        victims = {"supervisor": [self.process.pid], "ansible-playbook": players, "group": [self.process.pid, *players]}[what]
-        self.send(victims, signal.SIGKILL)
-        return victims
-
-    def everybody(self) -> list[int]:
-        """Return the supervisor and every process of its playbook."""
-        return [self.process.pid, *processes.descendants(self.process.pid)]
-
-    @staticmethod
-    def send(pids: list[int], number: signal.Signals) -> None:
-        """Send a signal to processes that may be gone."""
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def result(self) -> dict[str, Any]:
-        """Return the run's result, empty without one."""
-        folder = self.folder()
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(((folder or self.paths.results) / "result.json").read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        return {}
 
 
 class Bench:
@@ -220,7 +99,7 @@ class Bench:
         if not run.reach("lifecycle"):
             return Row(f"cable of {host}", 0.0, good=False, why="the run did not get that far")
         operations.operate(self.paths, host, "cut")
-        threading.Event().wait(SHORT_TTL + GRACE + SWEEP)
+        threading.Event().wait(SHORT_TTL + GRACE)
         operations.operate(self.paths, host, "heal")
         found = watch(self.paths, self.hosts, time.monotonic())
         return self._ended(f"cable of {host} for {SHORT_TTL} s", run, found, judge(found, LIMIT), (3, 4))
@@ -297,22 +176,33 @@ def _plan(bench: Bench, options: CrashOptions, dice: random.Random) -> Iterator[
 
 
 def run_crash(options: CrashOptions) -> int:
-    """Strike, wait, print the table; 0 when everything came back by itself each time, else 4."""
+    """Strike, wait, print the tables; 0 when everything came back by itself each time, else 4."""
     paths = checkout()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     dice = random.Random(seed)  # noqa: S311 - the same moments again for the same seed
     say("crash", f"seed {seed}")
     log = os.open(paths.work / "crash.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    rows: list[Row] = []
+    lines = [f"seed {seed}; seconds from the blow until restored/proven"]
+    good = True
     try:
-        bench = Bench(paths, options, log)
-        for name, act in _plan(bench, options, dice):
-            say("crash", name)
-            rows.append(act())
-            say("crash", f"{'ok' if rows[-1].good else 'NOT AS EXPECTED'}: {rows[-1].why}")
+        if options.sweep is not None:
+            struck = crash_sweep.sweep(paths, options.stack, log, options.sweep or None, dice)
+            lines += [*(row.line() for row in struck), *crash_sweep.told(struck)]
+            good = bool(struck) and not any(row.why for row in struck)
+        if options.random or options.world or options.borrowers:
+            rows = _strike(Bench(paths, options, log), options, dice)
+            lines += [row.line() for row in rows]
+            good = good and bool(rows) and all(row.good for row in rows)
     finally:
         os.close(log)
-    print(f"seed {seed}; restored/proven after the blow; allowed to be restored: {bench.bound:g} s")
-    for row in rows:
-        print(row.line())
-    return 0 if rows and all(row.good for row in rows) else 4
+        print("\n".join(lines))
+    return 0 if good else 4
+
+
+def _strike(bench: Bench, options: CrashOptions, dice: random.Random) -> list[Row]:
+    rows: list[Row] = []
+    for name, act in _plan(bench, options, dice):
+        say("crash", name)
+        rows.append(act())
+        say("crash", f"{'ok' if rows[-1].good else 'NOT AS EXPECTED'}: {rows[-1].why}")
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ from benchkeeper.errors import UnfitError
 
 if TYPE_CHECKING:
     from benchkeeper.paths import Paths
+
+STRIKE = "BENCHKEEPER_CRASH_TIER"
+"""Environment variable under which `./bench crash --sweep` starts its runs: their keeper dies where it is told to."""
 
 
 def ensure(paths: Paths) -> None:
@@ -21,9 +25,10 @@ def ensure(paths: Paths) -> None:
     paths.make_work()
     target = paths.work / "keeper"
     fresh = paths.work / ".keeper.new"
+    extra = [str(paths.root / "tests" / "e2e" / "crash" / "strike.py")] if os.environ.get(STRIKE) else []
     # A process of its own: the builder is part of the program, not of this package, and needs the standard library only.
     done = subprocess.run(
-        [sys.executable, str(paths.root / "keeper" / "build.py"), str(fresh)],
+        [sys.executable, str(paths.root / "keeper" / "build.py"), str(fresh), *extra],
         check=False,
         capture_output=True,
         text=True,

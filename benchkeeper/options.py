@@ -17,7 +17,7 @@ class E2EOptions:
         branch: Validated branch name.
         commit: Full commit id in the bench's repository; empty when the bench fetches its own origin (live).
         stack: Folder name below `stacks/`.
-        mode: `check` or `targeted`.
+        mode: `check`, `targeted`, or `journal`: every kind of change and no check, for the crash tier to kill.
         miners: Inventory host names to borrow, unique, in the order given; empty for none.
         workers: Distinct workers the bench must see mining; None means as many as were borrowed.
         keep: Leave everything as the run made it until `ttl` is over or somebody recovers it.
@@ -84,13 +84,23 @@ class SignalsOptions:
 
 @dataclass(frozen=True)
 class CrashOptions:
-    """`./bench crash`: how many runs are killed at random moments, whether the world fails, how many races, and the seed."""
+    """One call of `./bench crash`.
+
+    Attributes:
+        random: How many runs are killed at random moments.
+        world: Whether the world fails: power, cable, a paused controller.
+        borrowers: How often two borrowers race.
+        seed: Makes it the same again; None draws one.
+        stack: Folder name below `stacks/`.
+        sweep: Boundaries of each kind of change to strike at; None for no sweep, 0 for every one.
+    """
 
     random: int
     world: bool
     borrowers: int
     seed: int | None
     stack: str
+    sweep: int | None = None
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,7 @@ def make_result(run: Run, leaks: Sequence[canary.Leak]) -> dict[str, Any]:
         "restored": {name: end.as_data() for name, end in sorted(known.hosts.items())},
         "phases": results.phases(run.events),
         "seconds": max([float(event.get("s", 0)) for event in run.events] or [0.0]),
+        "keeper_seconds": results.keeper_seconds(run.events),
         "deployed": run.context.get("mode") != "check",
         "leaks": [{"path": leak.path, "why": leak.why} for leak in leaks],
     }

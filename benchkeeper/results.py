@@ -186,6 +186,11 @@ def phases(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def keeper_seconds(events: Sequence[Mapping[str, Any]]) -> float:
+    """Return what the keeper cost a run in all: the seconds of its calls without what they were made for."""
+    return round(sum(float(event.get("keeper_seconds") or 0.0) for event in events), 3)
+
+
 def host_end(said: Mapping[str, Any]) -> HostEnd:
     """Read what the restore or the recovery of one host said."""
     return HostEnd(

@@ -48,11 +48,13 @@ class Row:
     seconds: float
 
 
-def start(paths: Paths, stack: str, log: int, *words: str) -> subprocess.Popen[bytes]:
-    """Start a run of `main` in the background."""
+def start(paths: Paths, stack: str, log: int, *words: str, **variables: str) -> subprocess.Popen[bytes]:
+    """Start a run of `main` in the background, with further environment variables."""
     command = [sys.executable, "-m", "benchkeeper", "e2e", "main", "--stack", stack, *words]
     # A session of its own, so that the whole group can be killed without this process.
-    return subprocess.Popen(command, cwd=paths.root, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=paths.root, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **variables}
+    )
 
 
 def _status(paths: Paths) -> dict[str, object]:

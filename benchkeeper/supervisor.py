@@ -215,6 +215,11 @@ def farewell(result: dict[str, Any], folder: Path) -> list[str]:
     advice = report_html.advice(result)
     if advice:
         lines.append(f"  what to do              {advice}")
+    if result["keeper_seconds"] and result["seconds"]:
+        share = 100 * result["keeper_seconds"] / result["seconds"]
+        lines.append(
+            f"  what it costs           the keeper took {result['keeper_seconds']:.1f} of {result['seconds']:.0f} s ({share:.1f} %)"
+        )
     lines.append(f"  report                  {folder / 'report.html'}")
     return lines
 

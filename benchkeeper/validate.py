@@ -16,7 +16,7 @@ from benchkeeper.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-MODES = ("check", "targeted")
+MODES = ("check", "targeted", "journal")
 MAX_BRANCH = 200
 MAX_VALUE = 1024
 MAX_WORKERS = 64

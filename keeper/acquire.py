@@ -172,10 +172,19 @@ def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
         lease = keeper.lease(resource)
         if lease.state not in (_lease.RESTORING, _lease.PROVING) or lease.run_id != run_id:
             break  # a restore that was running already may have ended without having seen this one
-    return _outcome(keeper, lease, run_id)
+    return outcome(keeper, lease, run_id)
 
 
-def _outcome(keeper: Keeper, lease: Lease, run_id: str) -> Dict[str, Any]:
+def begin(keeper: Keeper, resource: str) -> Dict[str, Any]:
+    """Have a resource put back by the machine's own restore, and do not wait for it; whoever asks again follows it."""
+    with keeper.store.host_lock():
+        lease = restore.mark(keeper, resource, "somebody asked for it")
+    keeper.triggers.start()
+    begun = {"begun": True, "nothing_to_do": False, "restored": False, "proven": False}
+    return {**begun, "run_id": lease.run_id, "state": lease.state, "items": []}
+
+
+def outcome(keeper: Keeper, lease: Lease, run_id: str) -> Dict[str, Any]:
     """Return what restore and proof of a run left on disk."""
     run = keeper.store.run(run_id, lease.resource)
     restored, proof = run.load(restore.RESTORED) or {}, run.load(restore.PROOF) or {}
@@ -192,6 +201,7 @@ def _outcome(keeper: Keeper, lease: Lease, run_id: str) -> Dict[str, Any]:
         "items": restored.get("items") or [],
         "state": lease.state,
         "nothing_to_do": False,
+        "proof_seconds": float(proof.get("seconds") or 0.0) if back else 0.0,
         "seconds": round(float(restored.get("seconds") or 0.0) + (float(proof.get("seconds") or 0.0) if back else 0.0), 3),
     }
 

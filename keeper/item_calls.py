@@ -29,7 +29,7 @@ def run(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Make engine calls in order: ``{fence, item, group, calls: [{action, container, timeout}], covered_by}``.
 
     Returns:
-        ``{calls: [{action, container, before}]}``.
+        ``{calls: [{action, container, before, seconds}]}``.
     """
     calls = request.get("calls")
     if not isinstance(calls, list) or not calls:
@@ -66,13 +66,15 @@ def _one(keeper: Keeper, request: Request, call: Mapping[str, Any], position: in
             before=before,
             bound=grace + 2.0,
         )
+    begun = keeper.clock.boottime()
     try:
         _ACTIONS[action](engine, name, int(grace))
     except EngineError as error:
         raise KeeperError(BROKEN, f"{action} {name}: {error}") from error
+    seconds = round(keeper.clock.boottime() - begun, 3)
     with keeper.guarded(fence) as guarded:
         guarded.done(item)
-    return {"action": action, "container": name, "before": before}
+    return {"action": action, "container": name, "before": before, "seconds": seconds}
 
 
 def undo(ask: Undo) -> Verdict:

@@ -96,7 +96,10 @@ def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> D
         return answer
     proof = keeper.store.run(asked, lease.resource).load(restore.PROOF) or {}
     proven = bool(proof.get("proven", True))
-    return {**answer, "run_id": asked, "proven": proven, "failures": proof.get("failures") or []}
+    # Who set it off before and asks again is told how it came out.
+    told = acquire.outcome(keeper, lease, asked)
+    how = {key: told[key] for key in ("items", "seconds", "proof_seconds", "after") if key in told}
+    return {**answer, **how, "run_id": asked, "proven": proven, "failures": proof.get("failures") or []}
 
 
 def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -117,7 +120,9 @@ def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
 
 
 def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Restore, prove, free: ``{resource?, run_id?, nonce?, force?, holder_gone?, controller_id?}``.
+    """Restore, prove, free: ``{resource?, run_id?, nonce?, force?, holder_gone?, controller_id?, begin?}``.
+
+    With ``begin`` it is only set off; the answer then has ``begun``, and the same call without it follows.
 
     Returns:
         ``{restored, proven, nothing_to_do, resources: {name: {...}}}``; without a resource every one of the machine.
@@ -139,7 +144,7 @@ def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) ->
     try:
         nothing = _judge(keeper, name, request)
         if nothing is None:
-            return acquire.recover_now(keeper, name)
+            return (acquire.begin if request.get("begin") is True else acquire.recover_now)(keeper, name)
         restore.clean(keeper, name)
     except KeeperError as error:
         if alone:

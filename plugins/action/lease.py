@@ -66,9 +66,11 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         if argv is None or holder.get("controller_id") != _keeper_holder.controller_id() or not boolean(args.get("hold", True)):
             return {**result, "hold": None}
         fence = {"resource": args["resource"], "run_id": args["run_id"], "nonce": args["nonce"], "token": result["token"]}
+        begun = time.monotonic()
         said = own_connection.hold(argv, fence, holder, float(result["ttl"]))
         if said.get("held"):
-            return {**result, "hold": said["held"]}
+            wall = float(result.get("keeper_wall") or 0.0) + time.monotonic() - begun
+            return {**result, "hold": said["held"], "keeper_wall": round(wall, 3)}
         released = self._module(task_vars, {**args, "state": "released", "token": result["token"]})
         why = (said.get("error") or {}).get("message") or said.get("msg")
         told = "" if not released.get("failed") else f"; nor could it be given back: {released.get('msg')}"

@@ -136,8 +136,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             event["busy"] = True
         if _fenced(said):
             event["fenced"] = True
-        if isinstance(said.get("seconds"), (int, float)):
-            event["keeper_seconds"] = said["seconds"]
+        if isinstance(said.get("keeper_wall"), (int, float)):
+            event["keeper_seconds"] = said["keeper_wall"]
         self._write(event)
         for signal in said.get("signals") or []:
             if isinstance(signal, Mapping):

@@ -6,16 +6,18 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Protocol, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._looking import look_context
 
-__all__ = ["LEASE_OPTION", "PROGRAM", "KeeperError", "call", "guarded", "look_context", "program_sha256", "recover"]
+__all__ = ["LEASE_OPTION", "PROGRAM", "KeeperError", "call", "guarded", "look_context", "program_sha256", "recover", "spent"]
 
 PROGRAM = "/usr/local/lib/benchkeeper/keeper"
 UNPROVEN = 4  # exit code of an answer that says: not everything is back
 _LAST_WORDS = 400
+_WORK = ("engine", "command", "call")  # kinds of change whose undo is mostly the product's own time
 
 # Only the nonce is secret: were the whole lease, Ansible would blot out the host's name in every result.
 LEASE_OPTION: Dict[str, Any] = {
@@ -28,6 +30,8 @@ LEASE_OPTION: Dict[str, Any] = {
         "token": {"type": "int", "required": True, "no_log": False},
     },
 }
+
+_spent = [0.0]
 
 Run = Callable[[List[str], bytes], Tuple[int, bytes, bytes]]
 
@@ -71,10 +75,12 @@ def call(verb: str, request: Mapping[str, Any], run: Run = _run) -> Dict[str, An
     Raises:
         KeeperError: When it refuses, fails, or is not installed.
     """
+    begun = time.monotonic()
     try:
         code, out, err = run([sys.executable, PROGRAM, "call", verb], json.dumps(request).encode("utf-8"))
     except OSError as error:
         raise KeeperError(f"the keeper could not be run: {error.strerror}", {}) from error
+    took = time.monotonic() - begun
     try:
         answer = json.loads(out)
     except ValueError:
@@ -85,7 +91,25 @@ def call(verb: str, request: Mapping[str, Any], run: Run = _run) -> Dict[str, An
         raise KeeperError(f"the keeper ended with {code} and no answer{missing}: {said}", {})
     if "error" in answer or code not in (0, UNPROVEN):
         raise KeeperError(str((answer.get("error") or {}).get("message") or f"ended with {code}"), answer)
-    return answer
+    _spent[0] += max(0.0, took - work_seconds(verb, answer))
+    return {**answer, "keeper_wall": spent()}
+
+
+def work_seconds(verb: str, answer: Mapping[str, Any]) -> float:
+    """Return how long what the keeper was asked for took by itself: the program, the engine, the proof's wait for signs of life."""
+    if verb == "command":
+        return float(answer.get("seconds") or 0.0)
+    if verb == "engine":
+        return sum(float(one.get("seconds") or 0.0) for one in answer.get("calls") or ())
+    parts = (answer.get("resources") or {}).values() if verb == "recover" else ()
+    undone = [one for part in parts for one in part.get("items") or () if one.get("kind") in _WORK]
+    proofs = sum(float(part.get("proof_seconds") or 0.0) for part in parts)
+    return proofs + sum(float(one.get("seconds") or 0.0) for one in undone)
+
+
+def spent() -> float:
+    """Return the seconds that this module's calls cost because of the keeper: all of their time but the work itself."""
+    return round(_spent[0], 3)
 
 
 def guarded(module: Module, verb: str, request: Mapping[str, Any]) -> Dict[str, Any]:
@@ -100,7 +124,7 @@ def recover(request: Mapping[str, Any], run: Run = _run) -> Dict[str, Any]:
     """Put one resource back and prove it; return how it went with what the run left for a reader.
 
     Args:
-        request: ``{resource, run_id?, nonce?, force?, holder_gone?}``.
+        request: ``{resource, run_id?, nonce?, force?, holder_gone?, begin?}``; with ``begin`` it is only set off.
         run: How a program is run.
 
     Raises:
@@ -108,10 +132,10 @@ def recover(request: Mapping[str, Any], run: Run = _run) -> Dict[str, Any]:
     """
     resource = request["resource"]
     answer = call("recover", request, run)["resources"][resource]
-    if answer.get("run_id"):
+    if answer.get("run_id") and not answer.get("begun"):
         evidence = call("evidence", {"resource": resource, "run_id": answer["run_id"]}, run)
         answer = {"after": evidence["after"], **answer, "journal": evidence["journal"]}
-    return {"state": "free", "items": [], "failures": [], **answer}
+    return {"state": "free", "items": [], "failures": [], **answer, "keeper_wall": spent()}
 
 
 def program_sha256(path: str = PROGRAM) -> Optional[str]:

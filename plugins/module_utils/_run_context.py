@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MODES = ("check", "targeted")
+MODES = ("check", "targeted", "journal")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}\Z")
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
@@ -220,6 +220,8 @@ def build(
     live = places.get("live") or _need(profile, "paths.live")
     checkout = _need(profile, "paths.checkout")
     port = _need(profile, "borrow.port")
+    # A run that is only there to be killed makes every kind of change; it waits for nothing and checks nothing.
+    bare = asked["mode"] == "journal"
     base = {
         "run_id": asked["run_id"],
         "bench": asked["bench"],
@@ -242,7 +244,7 @@ def build(
         name: {"kind": "container_file", "project": project, "service": one["service"], "path": one["path"]}
         for name, one in profile.get("binding", {}).items()
     }
-    bench["deployed"], bench["deployed_look"] = {**branch["probes"], **bound}, {**branch["look"], **bound}
+    bench["deployed"], bench["deployed_look"] = {**branch["probes"], **bound}, {} if bare else {**branch["look"], **bound}
     miners = [_host("miner", name, _need(hosts, "miner"), at_rest) for name in asked["miners"]]
     steps = plan(asked, exercise, base)
     driver = fill(_need(profile, "driver"), at_rest)
@@ -292,10 +294,10 @@ def build(
                     }
                 ]
             },
-            "arrived": fill(_need(profile, "borrow.arrived"), at_rest),
+            "arrived": [] if bare else fill(_need(profile, "borrow.arrived"), at_rest),
             "seen": {
                 name: patient(fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name, "worker": worker}), base["time_scale"])
-                for name, worker in asked["worker_names"].items()
+                for name, worker in ({} if bare else asked["worker_names"]).items()
             },
         },
         **steps,
@@ -311,6 +313,9 @@ def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[
     pool = str(overrides.get("p2pool.pool", "mini"))
     filled = {**places, "overrides": overrides, "pool_key": pool, "pool_label": pool.capitalize()}
     context = {"workers": asked["workers"], "time_scale": asked.get("time_scale", 1.0)}
+    if asked["mode"] == "journal":
+        steps = [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "journal")]
+        return {"scenario_name": name, "overrides": overrides, "deployed": [], "scenario": [], "lifecycle": steps}
     return {
         "scenario_name": name,
         "overrides": overrides,

@@ -166,7 +166,7 @@ def main() -> None:
         head = make(module.params)
     except _keeper_client.KeeperError as error:
         module.fail_json(msg=str(error), **error.answer)
-    module.exit_json(changed=True, head=head)
+    module.exit_json(changed=True, head=head, keeper_wall=_keeper_client.spent())
 
 
 if __name__ == "__main__":

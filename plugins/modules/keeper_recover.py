@@ -31,6 +31,12 @@ options:
       directory when empty.
     type: str
     default: ""
+  begin:
+    description:
+      - Only set the restore off, so that several hosts come back at the same time. The same call without it follows the restore
+        and tells how it ended.
+    type: bool
+    default: false
   gone: {description: 'A holder that is known to be dead; found out by the controller side of this module.', type: dict}
 """
 
@@ -45,6 +51,7 @@ RETURN = r"""
 restored: {description: 'Bytes, modes, units and image ids are back.', returned: always, type: bool, sample: true}
 proven: {description: The host was compared and is as before., returned: always, type: bool, sample: true}
 nothing_to_do: {description: It was free already., returned: always, type: bool, sample: false}
+begun: {description: 'The restore was set off, and goes on.', returned: when O(begin) was asked for, type: bool, sample: true}
 state: {description: State of the lease., returned: success, type: str, sample: free}
 seconds: {description: How long restore and proof took., returned: success, type: float, sample: 12.3}
 items: {description: What became of each change., returned: success, type: list, elements: dict, sample: [{item: miner-config,
@@ -67,6 +74,7 @@ def main() -> None:
             "nonce": {"type": "str", "default": "", "no_log": True},
             "force": {"type": "bool", "default": False},
             "states_file": {"type": "str", "default": ""},
+            "begin": {"type": "bool", "default": False},
             "gone": {"type": "dict"},
         },
         required_if=[("force", True, ("run_id",))],
@@ -85,7 +93,7 @@ def main() -> None:
     except _keeper_client.KeeperError as error:
         module.fail_json(msg=str(error), restored=False, proven=False, **error.answer)
     changed = not answer["nothing_to_do"]
-    if not answer["proven"]:
+    if not answer["proven"] and not answer.get("begun"):
         word = "proven" if answer["restored"] else "restored"
         module.fail_json(msg=f"{given['resource']} is not {word}: {answer.get('reason', '')}", changed=changed, **answer)
     module.exit_json(changed=changed, **answer)

@@ -193,7 +193,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except _keeper_client.KeeperError as error:
         module.fail_json(msg=str(error), **error.answer)
-    module.exit_json(changed=True, step=result)
+    module.exit_json(changed=True, step=result, keeper_wall=_keeper_client.spent())
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from benchkeeper import crash, leases
-from benchkeeper.crash import Row, Watched
+from benchkeeper import crash_watch, leases
+from benchkeeper.crash import Row
+from benchkeeper.crash_watch import Watched
 from benchkeeper.leases import Lease
 
 
 def test_a_machine_that_is_late_or_not_back_is_bad() -> None:
     good = {"miner-0": Watched(12.0, 14.0, "free"), "bench-0": Watched(20.0, 31.0, "free")}
-    assert crash.judge(good, 25.0) == ""
-    assert crash.judge(good, 19.0) == "bench-0 was restored after 20 s, allowed 19"
-    assert crash.judge({"miner-0": Watched(12.0, None, "proving")}, 25.0) == "miner-0 is proving"
-    assert crash.judge({"miner-0": Watched(said="unreachable")}, 25.0) == "miner-0 is unreachable"
-    assert crash.bound_of(10.0) == crash.GRACE + crash.SWEEP + crash.STOP_BOUND + 15.0
+    assert crash_watch.judge(good, 25.0) == ""
+    assert crash_watch.judge(good, 19.0) == "bench-0 was restored after 20 s, allowed 19"
+    assert crash_watch.judge({"miner-0": Watched(12.0, None, "proving")}, 25.0) == "miner-0 is proving"
+    assert crash_watch.judge({"miner-0": Watched(said="unreachable")}, 25.0) == "miner-0 is unreachable"
+    assert crash_watch.bound_of(10.0) == crash_watch.GRACE + crash_watch.STOP_BOUND + 15.0
 
 
 def test_a_row_tells_both_times_and_what_is_not_back() -> None:
@@ -38,10 +39,10 @@ def test_machines_are_watched_until_they_are_free_or_the_limit_is_reached(monkey
         return [Lease(host, host, "", "", next(states[host]), None)]
 
     monkeypatch.setattr(leases, "ask", ask)
-    monkeypatch.setattr(crash, "LOOK", 0.0)
-    monkeypatch.setattr(crash.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(crash_watch, "LOOK", 0.0)
+    monkeypatch.setattr(crash_watch.time, "monotonic", lambda: float(next(now)))
     paths: Any = None
-    found = crash.watch(paths, ("miner-0",), 0.0, limit=50.0)["miner-0"]
+    found = crash_watch.watch(paths, ("miner-0",), 0.0, limit=50.0)["miner-0"]
     assert found.restored is not None
     assert (found.proven is not None) is end
     assert found.said == ("free" if end else "proving")

@@ -65,6 +65,24 @@ def test_a_file_comes_back_with_bytes_mode_owner_and_time(bench: Any, config: Pa
     assert bench.call("recover", resource="miner-0")["nothing_to_do"]
 
 
+def test_who_sets_a_restore_off_and_asks_again_is_told_how_it_came_out(bench: Any, config: Path) -> None:
+    bench.acquire()
+    bench.call("snapshot", fence=bench.fence, probes={"config": {"kind": "file", "path": str(config)}}, proof={})
+    bench.guarded("file", "repoint", path=str(config), edit=REPOINT)
+    bench.triggers.asleep = True
+    asked = {"resource": "miner-0", "run_id": "run-1", "nonce": bench.fence["nonce"]}
+    code, answer = bench.try_call("recover", **asked, begin=True)
+    begun = answer["resources"]["miner-0"]
+    assert (code, begun["begun"], begun["state"], begun["proven"]) == (4, True, "restoring", False)
+    bench.triggers.asleep = False
+    bench.triggers.start()
+    told = bench.call("recover", **asked)["resources"]["miner-0"]
+    assert (told["proven"], told["nothing_to_do"], told["state"]) == (True, True, "free")
+    assert [one["verdict"] for one in told["items"]] == ["PUT_BACK"]
+    assert told["after"] is not None
+    assert bench.call("recover", **asked, begin=True)["resources"]["miner-0"]["nothing_to_do"]
+
+
 def test_a_third_partys_change_is_kept_and_so_is_the_original(bench: Any, config: Path) -> None:
     original = config.read_bytes()
     bench.acquire()

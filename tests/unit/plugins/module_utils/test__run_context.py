@@ -195,3 +195,13 @@ def test_a_bench_that_scales_the_product_waits_less_long() -> None:
     assert [one["deadline"] for one in rc.patient(given, 0.05)] == [105, 30, 0, 10]
     assert [one["deadline"] for one in rc.patient(given, 1.0)] == [420, 60, 0, 10]
     assert [one["deadline"] for one in rc.patient(given, 3.0)] == [420, 60, 0, 10]
+
+
+def test_a_run_that_is_only_there_to_be_killed_makes_changes_and_waits_for_nothing() -> None:
+    run = context(mode="journal")
+    assert (run["deployed"], run["scenario"], run["borrow"]["arrived"], run["borrow"]["seen"]) == ([], [], [], {})
+    assert run["hosts"][-1]["deployed_look"] == {}
+    ops = [op for step in run["lifecycle"] for op in step["ops"]]
+    assert ops
+    assert all("engine" in op for op in ops)
+    assert run["miners"] == ["miner-0"]
