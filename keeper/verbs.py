@@ -98,7 +98,7 @@ def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> D
     proven = bool(proof.get("proven", True))
     # Who set it off before and asks again is told how it came out.
     told = acquire.outcome(keeper, lease, asked)
-    how = {key: told[key] for key in ("items", "seconds", "proof_seconds", "after") if key in told}
+    how: Dict[str, Any] = {key: told[key] for key in ("items", "seconds", "proof_seconds", "after") if key in told}
     return {**answer, **how, "run_id": asked, "proven": proven, "failures": proof.get("failures") or []}
 
 

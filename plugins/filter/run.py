@@ -45,7 +45,9 @@ def reasons(results: Sequence[Mapping[str, Any]]) -> List[str]:
         if one.get("unreachable") or one.get("failed") or "signals" not in one:
             lines.append(f"{_name(one)}: {one.get('msg', 'could not be asked')}")
             continue
-        lines += [f"{_name(one)}: {signal['name']}: {signal['why']}" for signal in one["signals"] if not signal["ok"]]
+        # What was only not waited for any longer says nothing by itself.
+        missing = [signal for signal in one["signals"] if not signal["ok"] and not signal.get("since")]
+        lines += [f"{_name(one)}: {signal['name']}: {signal['why']}" for signal in missing]
     return lines
 
 

@@ -174,7 +174,8 @@ def group(signals: Sequence[Waiting]) -> List[List[Waiting]]:
 class Surroundings:
     """What waiting needs of the world; a test brings its own.
 
-    ``pause`` waits for at most so many seconds and returns early, with true, when something happened.
+    ``pause`` waits for at most so many seconds and returns early, with true, when something happened. ``hopeless`` names a signal
+    that has no time to come and is not there: the others are not waited for any longer.
     """
 
     take: Take
@@ -182,6 +183,7 @@ class Surroundings:
     deaths: Callable[[Set[str]], Sequence[Death]] = lambda _watched: ()
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = field(default=random.random)
+    hopeless: Callable[[], str] = lambda: ""
 
 
 def wait_group(signals: Sequence[Waiting], probes: Mapping[str, Spec], world: Surroundings) -> None:
@@ -202,6 +204,10 @@ def wait_group(signals: Sequence[Waiting], probes: Mapping[str, Spec], world: Su
         for signal in pending:
             signal.sample(document, now - started)
         _bury(pending, world, started)
+        missing = world.hopeless()
+        for signal in pending if missing else ():
+            if signal.result is None:
+                signal.finish(now - started, ok=False, why=f"not waited for without {missing}: {signal.why}", since=missing)
         pending = [signal for signal in pending if signal.result is None]
         if not pending:
             return
@@ -381,7 +387,8 @@ def wait_for_signals(
         log_secrets: Settings files whose values are taken out of last words.
 
     Returns:
-        ``{name, ok, state: yes|no|unknown, seconds, why, samples[, died, logs]}`` for each.
+        ``{name, ok, state: yes|no|unknown, seconds, why, samples[, died, logs][, since]}`` for each; ``since`` names the signal
+        without which it was not waited for.
 
     Raises:
         WaitError: A signal is wrong; nothing was waited for.
@@ -392,12 +399,17 @@ def wait_for_signals(
     if not groups:
         return []
     mourner = Mourner(context.engine, project, context.redactor.text)
+
+    def hopeless() -> str:
+        return next((one.name for one in waiting if one.deadline <= 0 and one.result is not None and not one.result["ok"]), "")
+
     with _listening(context.engine, project) as listener, ThreadPoolExecutor(max_workers=len(groups)) as pool:
         futures = []
         for members in groups:
             world = Surroundings(
                 take=lambda wanted: take(wanted, context),
                 pause=_pause(listener.poke_of() if listener is not None else threading.Event()),
+                hopeless=hopeless,
                 deaths=mourner.deaths if project else lambda _watched: (),
             )
             futures.append(pool.submit(wait_group, members, probes, world))

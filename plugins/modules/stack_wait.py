@@ -88,7 +88,8 @@ ok:
 signals:
   description: >-
     How each ended: C(state) is yes, no or unknown, C(seconds) what it took, C(samples) how often it was judged, C(why) the last
-    reason with the actual value. C(died) and C(logs) tell of a watched service that died.
+    reason with the actual value. C(died) and C(logs) tell of a watched service that died,
+    C(since) of a signal with deadline 0 that is not there: without it the others are not waited for.
   returned: success
   type: list
   elements: dict

@@ -58,6 +58,11 @@ class Bench:
         return left
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the crash tier come last: it asks for a whole run of before."""
+    items.sort(key=lambda item: (ROOT / "tests" / "e2e" / "crash") in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def bench() -> Bench:
     return Bench()

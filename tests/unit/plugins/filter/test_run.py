@@ -31,7 +31,11 @@ def test_a_dead_host_is_named() -> None:
 
 
 def test_a_signal_that_is_not_there_is_a_reason() -> None:
-    waited = {"item": {"name": "b"}, "signals": [{"name": "x", "ok": False, "why": "w"}, {"name": "y", "ok": True, "why": ""}]}
+    late = {"name": "z", "ok": False, "why": "not waited for without x", "since": "x"}
+    waited = {
+        "item": {"name": "b"},
+        "signals": [{"name": "x", "ok": False, "why": "w"}, {"name": "y", "ok": True, "why": ""}, late],
+    }
     assert run.reasons([waited, {"skipped": True}]) == ["b: x: w"]
 
 

@@ -238,6 +238,25 @@ def test_events_wake_and_a_lost_stream_is_taken_up_again(tmp_path: Path) -> None
         listener.stop()
 
 
+def test_what_cannot_come_ends_the_wait_for_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "n.json"
+    file.write_text('{"n": 0}', "utf-8")
+    probes = {name: {"kind": "json", "path": str(file), "show": ["n"]} for name in ("now", "later")}
+    started = time.monotonic()
+    now, later = wait_for_signals(
+        probes,
+        [
+            {"name": name, "deadline": deadline, "all": [{"probe": name, "path": "values.n", "op": "eq", "value": 1}]}
+            for name, deadline in (("now", 0), ("later", 60))
+        ],
+        {"engine_socket": str(tmp_path / "none")},
+    )
+    assert time.monotonic() - started < 10
+    assert (now["ok"], "since" in now) == (False, False)
+    assert (later["ok"], later["since"]) == (False, "now")
+    assert later["why"].startswith("not waited for without now: ")
+
+
 def test_a_real_wait_on_files_and_without_an_engine(tmp_path: Path) -> None:
     file = tmp_path / "n.json"
     file.write_text('{"n": 0}', "utf-8")
