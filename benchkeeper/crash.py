@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchkeeper import crash_sweep, inventory, leases, operations, signals, sshfiles
+from benchkeeper import crash_sweep, inventory, keeper_program, operations, player, signals
 from benchkeeper.console import say
 from benchkeeper.crash_watch import GRACE, LIMIT, Run, Watched, bound_of, judge, watch
 from benchkeeper.errors import BusyError
@@ -83,15 +82,15 @@ class Bench:
         return Row(f"KILL {what}", moment, not why, why or "everything back by itself", found)
 
     def rebooted(self, host: str) -> Row:
-        """Cut the power of a machine in the middle of a run, start it, and see the run end."""
+        """Reboot a machine in the middle of a run, and see the run end."""
         run = self.run()
         if not run.reach("lifecycle"):
-            return Row(f"power cut of {host}", 0.0, good=False, why="the run did not get that far")
-        operations.operate(self.paths, host, "kill")
+            return Row(f"reboot of {host}", 0.0, good=False, why="the run did not get that far")
         begun = time.monotonic()
-        operations.operate(self.paths, host, "start")
-        found = watch(self.paths, (host,), begun)
-        return self._ended(f"power cut of {host}", run, found, judge(found, self.bound), (3, 4))
+        operations.operate(self.paths, host, "reboot")
+        found = watch(self.paths, self.hosts, begun)
+        # A machine may take its time to go down, and only then is it started again.
+        return self._ended(f"reboot of {host}", run, found, judge(found, self.bound + operations.STOP_PATIENCE), (3, 4))
 
     def cut(self, host: str) -> Row:
         """Pull the cable of a machine for longer than its lease lives, then put it back."""
@@ -126,39 +125,41 @@ class Bench:
         return Row(what, 0.0, not problems, "; ".join(problems) or f"exit {code}: {reason}", found)
 
 
-def borrowers(paths: Paths, rounds: int) -> Row:
-    """Let two borrowers ask for one miner at the same moment, again and again: exactly one wins, the other is told who."""
-    host = inventory.read(paths.inventory, plain=True).miners[0]
-    bad: list[str] = []
+def borrowers(paths: Paths, rounds: int, seed: int) -> Row:
+    """Let two borrowers ask for one miner at the same moment, again and again: one wins, the other is told who, and then served."""
+    keeper_program.ensure(paths)
+    miner = inventory.read(paths.inventory, plain=True).miners[0]
+    place = paths.work / "borrowers"
+    piece = player.Play(
+        playbook=paths.root / "tests" / "e2e" / "crash" / "borrowers.yml",
+        inventory=paths.inventory,
+        root=paths.root,
+        values={"miner": miner, "rounds": rounds, "seed": f"{seed}-{int(time.time())}"},
+        private=place / "runner",
+        events=place / "events.jsonl",
+    )
     begun = time.monotonic()
+    try:
+        code = player.play_through(piece, lambda: None, paths.work / "borrowers.log")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    why = "" if code == 0 else f"see {paths.work / 'borrowers.log'}"
+    told = why or "one winner each, the other told who and until when, queued, then served"
+    return Row(f"{rounds} x two borrowers", time.monotonic() - begun, not why, told)
 
-    def keeper(verb: str, request: dict[str, Any]) -> dict[str, Any]:
-        argv = sshfiles.command(paths, host, f"sudo {leases.KEEPER} call {verb}")
-        done = subprocess.run(argv, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=120)
-        found = json.loads(done.stdout or "{}")
-        return {**found, "code": done.returncode}
 
-    def borrow(number: int, turn: int, barrier: threading.Barrier) -> dict[str, Any]:
-        who = {"controller_id": f"c{number}", "host": f"desk-{number}", "user": "ann", "pid": number + 2, "start_time": 1}
-        wish = {"resource": host, "run_id": f"race-{turn}-{number}", "nonce": f"{turn:016d}{number:016d}", "ttl": 60, "holder": who}
-        barrier.wait()
-        return {**keeper("acquire", wish), "wish": wish}
-
-    for turn in range(int(time.time()), int(time.time()) + rounds):
-        barrier = threading.Barrier(2)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            answers = list(pool.map(functools.partial(borrow, turn=turn, barrier=barrier), (1, 2)))
-        won = [one for one in answers if one["code"] == 0]
-        lost = [one for one in answers if one["code"] == BusyError.exit_code]
-        if len(won) != 1 or len(lost) != 1:
-            bad.append(f"turn {turn}: codes {[one['code'] for one in answers]}")
-        elif lost[0]["busy"].get("run_id") != won[0]["wish"]["run_id"] or not lost[0]["busy"].get("deadline"):
-            bad.append(f"turn {turn}: the loser was told {lost[0]['busy']}")
-        for one in won:
-            fence = {key: one["wish"][key] for key in ("resource", "run_id", "nonce")}
-            keeper("release", {"fence": {**fence, "token": one["token"]}})
-    seconds = time.monotonic() - begun
-    return Row(f"{rounds} x two borrowers", seconds, not bad, "; ".join(bad[:3]) or "exactly one winner each, the other told who")
+def against_each_other(paths: Paths, stack: str, log: int) -> Row:
+    """Start three whole runs at the same moment, of which one waits: one at a time, nobody in between, who waits is served."""
+    begun = time.monotonic()
+    waits = ("--wait", str(int(signals.LIMIT)))
+    runs = {name: Run(paths, stack, log, *words) for name, words in (("first", ()), ("second", ()), ("patient", waits))}
+    codes = {name: run.process.wait(2 * signals.LIMIT) for name, run in runs.items()}
+    problems = [*([] if codes["patient"] == 0 else ["who waited was not served"]), *signals.held(paths)]
+    refused = [codes[name] for name in ("first", "second") if codes[name] != 0]
+    if refused not in ([BusyError.exit_code], [BusyError.exit_code] * 2):
+        problems.append("who did not wait neither won nor was told who did")
+    why = f"exit codes {codes}{': ' if problems else ''}{'; '.join(problems)}"
+    return Row("three runs at once", time.monotonic() - begun, not problems, why)
 
 
 def _plan(bench: Bench, options: CrashOptions, dice: random.Random) -> Iterator[tuple[str, Callable[[], Row]]]:
@@ -168,11 +169,13 @@ def _plan(bench: Bench, options: CrashOptions, dice: random.Random) -> Iterator[
         yield f"kill -9 {what} after {moment:.1f} s", functools.partial(bench.killed, what, moment)
     if options.world:
         for host in bench.hosts:
-            yield f"power cut of {host}", functools.partial(bench.rebooted, host)
+            yield f"reboot of {host}", functools.partial(bench.rebooted, host)
         yield f"cable of {bench.hosts[0]}", functools.partial(bench.cut, bench.hosts[0])
         yield "controller paused", bench.paused
     if options.borrowers:
-        yield f"{options.borrowers} times two borrowers", functools.partial(borrowers, bench.paths, options.borrowers)
+        race = functools.partial(borrowers, bench.paths, options.borrowers, dice.randrange(1_000_000))
+        yield f"{options.borrowers} times two borrowers", race
+        yield "three runs at once", functools.partial(against_each_other, bench.paths, options.stack, bench.log)
 
 
 def run_crash(options: CrashOptions) -> int:
