@@ -52,6 +52,7 @@ head:
   returned: success
   type: str
   sample: 0123456789abcdef0123456789abcdef01234567
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 import json

@@ -67,6 +67,7 @@ timed_out: {description: Whether it was ended by its time limit., returned: succ
 stdout_tail: {description: 'The end of its output, redacted.', returned: success, type: str, sample: "Stack is up.\n"}
 stderr_tail: {description: 'The end of its messages, redacted.', returned: success, type: str, sample: ""}
 reattached: {description: It had been started by a call that was lost., returned: success, type: bool, sample: false}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

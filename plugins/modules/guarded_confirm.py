@@ -33,6 +33,7 @@ EXAMPLES = r"""
 RETURN = r"""
 confirmed: {description: Whether the changes are final., returned: success, type: bool, sample: true}
 items: {description: What was confirmed., returned: success, type: list, elements: str, sample: [sshd-config, reload-sshd]}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -44,6 +44,7 @@ EXAMPLES = r"""
 RETURN = r"""
 dir: {description: The directory., returned: success, type: str, sample: /srv/code/pithead/backups}
 pattern: {description: The name or pattern., returned: success, type: str, sample: "pithead-backup-*"}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -47,6 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 calls: {description: What was done., returned: success, type: list, elements: dict, sample: [{action: stop, container: monerod,
   before: {id: 3f0c, state: running}}]}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -90,6 +90,7 @@ fp_before:
   sample: {exists: true, fp: 5f0c, canonical_fp: 09ab, mode: "0600", uid: 1000, gid: 1000, size: 2471}
 fp_after: {description: The same of the file after the change., returned: success, type: dict, sample: {exists: true, fp: 77d1,
   mode: "0600", uid: 1000, gid: 1000, size: 2590}}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -39,6 +39,7 @@ EXAMPLES = r"""
 RETURN = r"""
 before: {description: The unit before., returned: success, type: dict, sample: {load: loaded, active: active, enabled: enabled}}
 after: {description: The unit after., returned: success, type: dict, sample: {load: loaded, active: inactive, enabled: enabled}}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -43,6 +43,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 already: {description: 'It was there before, of this run.', returned: success, type: bool, sample: false}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -59,6 +59,8 @@ items: {description: What became of each change., returned: success, type: list,
 failures: {description: What is not proven., returned: success, type: list, elements: dict, sample: []}
 after: {description: The look at the end., returned: when proven or not, type: dict, sample: {schema: 1}}
 journal: {description: The journal without secrets., returned: when there is one, type: list, elements: dict, sample: []}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
+proof_seconds: {description: How much of it the proof took., returned: success, type: float, sample: 4.1}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -87,6 +87,7 @@ busy:
   returned: when refused
   type: dict
   sample: {resource: miner-0, state: held, run_id: 20260101T000000Z-abcdef}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -63,6 +63,7 @@ step:
   returned: success
   type: dict
   sample: {id: lifecycle.restart, ok: true, why: "", seconds: 12.4, ops: [], looks: {}}
+keeper_wall: {description: 'Seconds that the keeper cost, without the work itself.', returned: success, type: float, sample: 0.2}
 """
 
 import json
