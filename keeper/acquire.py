@@ -16,6 +16,7 @@ from keeper.store import KEY
 
 _HOLDER_KEYS = ("controller_id", "host", "user", "pid", "start_time")
 NOT_ARMED = "not armed"
+GONE = "its holder's own computer said that it is dead"
 RESTORE_TRIES = 3
 _NONCE_LENGTH = 16
 _WAIT_FIRST = 0.2
@@ -75,8 +76,9 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     def attempt() -> bool:
         nonlocal recovered, answer, refusal
         try:
-            if _left_behind(keeper, wish.resource, request):
-                recovered = recover_now(keeper, wish.resource)
+            why = _left_behind(keeper, wish.resource, request)
+            if why:
+                recovered = recover_now(keeper, wish.resource, why)
             answer = _take(keeper, wish)
         except KeeperError as error:
             if error.kind != BUSY:
@@ -128,21 +130,24 @@ def busy(lease: Lease, why: str = "") -> KeeperError:
     return KeeperError(BUSY, f"{message}{'; ' + why if why else ''}", busy=public(lease))
 
 
-def _left_behind(keeper: Keeper, resource: str, request: Request) -> bool:
-    """Whether somebody's changes have to be undone before the resource can be given. Raises KeeperError(busy)."""
+def _left_behind(keeper: Keeper, resource: str, request: Request) -> str:
+    """Return why somebody's changes have to be undone before the resource can be given, or nothing. Raises KeeperError(busy)."""
     with keeper.store.host_lock():
         lease = restore.adopt(keeper, resource)
         if lease.state == _lease.FREE:
-            return False
+            return ""
         if lease.state == _lease.UNPROVEN:
             raise busy(lease, f"it is in quarantine: {lease.reason}")
         if lease.state in (_lease.RESTORING, _lease.PROVING):
-            return True  # also while somebody does it: who asks now follows, and sees how it ends
+            return restore.BY_SOMEBODY  # also while somebody does it: who asks now follows, and sees how it ends
         if lease.run_id == request.get("run_id") and lease.owned_by(str(request.get("nonce"))):
-            return False
-        if keeper.over(lease) or (not lease.keep and gone(lease, request)):
-            return True
-        raise busy(lease)
+            return ""
+        why = sweep.ended(keeper, lease)
+        if not why and not lease.keep and gone(lease, request):
+            why = GONE
+        if not why:
+            raise busy(lease)
+        return why
 
 
 def gone(lease: Lease, request: Request) -> bool:
@@ -162,10 +167,10 @@ def gone(lease: Lease, request: Request) -> bool:
     return bool(claim["controller_id"]) and all(str(lease.holder.get(key)) == str(claim[key]) for key in claim)
 
 
-def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
+def recover_now(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     """Have a resource restored and proven by the machine's own restore, and say how it went."""
     with keeper.store.host_lock():
-        lease = restore.mark(keeper, resource, "somebody asked for it")
+        lease = restore.mark(keeper, resource, why)
     run_id = lease.run_id
     for _try in range(RESTORE_TRIES):
         keeper.triggers.restore(lambda: sweep.restore_due(keeper))

@@ -58,8 +58,7 @@ def _advice(one: Mapping[str, Any]) -> List[str]:
 def _one(one: Mapping[str, Any], *, explain: bool) -> List[str]:
     lines = [f"{one['resource']}: {one['state'].upper()}" + (" (its time ran out)" if one.get("over") else "")]
     if one["state"] == "free":
-        last = f"  last run {one.get('run_id')}; everything was put back and proven"
-        return lines + ([last] if one.get("run_id") else [])
+        return lines + _last_run(one)
     lines += _lease_lines(one)
     items = one.get("items") or []
     open_items = [item for item in items if item["state"] not in ("put back", "settled")]
@@ -71,6 +70,19 @@ def _one(one: Mapping[str, Any], *, explain: bool) -> List[str]:
     for item in items if explain else open_items:
         lines += _item_lines(item, explain=explain and item in open_items)
     return lines + _advice(one)
+
+
+def _last_run(one: Mapping[str, Any]) -> List[str]:
+    if not one.get("run_id"):
+        return []
+    if (one.get("proof") or {}).get("confirmed"):
+        return [f"  last run {one['run_id']}; what it changed was confirmed, and stays"]
+    return [f"  last run {one['run_id']}; everything was put back and proven", *_cause(one)]
+
+
+def _cause(one: Mapping[str, Any]) -> List[str]:
+    why = (one.get("restored") or {}).get("why")
+    return [f"  restored because {why}"] if why else []
 
 
 def _lease_lines(one: Mapping[str, Any]) -> List[str]:
@@ -86,6 +98,8 @@ def _lease_lines(one: Mapping[str, Any]) -> List[str]:
     hold = one.get("hold") or {}
     if hold.get("cut_for") is not None:
         lines.append(f"  its holder is cut off for {hold['cut_for']:g} s; without it everything is put back in a moment")
+    if one["state"] in ("proving", "unproven"):  # while it is restored, this is its reason
+        lines += _cause(one)
     if one.get("retry_in") is not None:
         lines.append(f"  tried {one.get('attempts')} times; tried again by itself in {_span(one['retry_in'])}")
     if one.get("keep"):
@@ -128,7 +142,8 @@ def recover(answer: Mapping[str, Any]) -> str:
         elif one.get("nothing_to_do"):
             lines.append(f"{name}: nothing to do, {one.get('why')}")
         elif one.get("proven"):
-            lines.append(f"{name}: restored and proven in {one.get('seconds')} s; it is free")
+            because = f", because {one['why']}" if one.get("why") else ""
+            lines.append(f"{name}: restored and proven in {one.get('seconds')} s{because}; it is free")
         elif one.get("restored"):
             lines.append(f"{name}: restored, but NOT proven; it stays in quarantine")
             lines += [f"  {bad.get('probe')} {bad.get('path')}: {bad.get('why')}" for bad in one.get("failures", [])]

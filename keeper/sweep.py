@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRACE = 10.0  # seconds that a holder whose connection was cut has to come back
 ROUND = 10.0  # seconds that one sweep goes on looking: starting a program costs more than many looks
 PAUSE = 0.5  # seconds between two looks
+STARTED_ANEW = "the machine was started anew under it"
 _GUARD_EVERY = 4  # looks
 
 
@@ -53,16 +54,21 @@ def due(keeper: Keeper, resource: str) -> str:
     if lease.state in (_lease.RESTORING, _lease.PROVING):
         return "" if keeper.store.restoring(resource) else f"its restore was cut short ({lease.state})"
     if lease.state == _lease.UNPROVEN:
-        return "it is time to try again" if retry_due(keeper, lease) else ""
+        return restore.AGAIN if retry_due(keeper, lease) else ""
     return "its run left changes behind although the lease is free" if restore.left_open(keeper, resource) else ""
 
 
+def ended(keeper: Keeper, lease: Lease) -> str:
+    """Return why a held lease is over, empty while it lasts."""
+    if lease.deadline is None or lease.deadline.boot != keeper.clock.boot():
+        return STARTED_ANEW
+    return "its time ran out" if keeper.over(lease) else ""
+
+
 def _held_due(keeper: Keeper, lease: Lease) -> str:
-    boot = keeper.clock.boot()
-    if lease.deadline is None or lease.deadline.boot != boot:
-        return "" if reboot_expected(keeper, lease) else "the machine was started anew under it"
-    if keeper.over(lease):
-        return "its time ran out"
+    over = ended(keeper, lease)
+    if over:
+        return "" if over == STARTED_ANEW and reboot_expected(keeper, lease) else over
     cut = None if lease.keep else lost_at(keeper, lease)
     if cut is not None and keeper.clock.boottime() >= cut + GRACE:
         return f"its holder has been gone for {GRACE:g} s"

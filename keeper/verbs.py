@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
@@ -20,7 +20,9 @@ from keeper import (
     item_tree,
     queue,
     restore,
+    sweep,
 )
+from keeper import settle as settling
 from keeper.core import Keeper, Request, fence_of, number, public, text
 from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
 from keeper.store import CLOSED, RunDir
@@ -59,33 +61,37 @@ def look(keeper: Keeper, request: Request) -> Dict[str, Any]:
     return {"snapshot": keeper.looker.take(probes, run.fingerprints, taken.get("snapshot"))}
 
 
-def may_end(keeper: Keeper, lease: Lease, request: Request) -> bool:
-    """Whether the caller may end a lease: its own, run out, of a holder known dead, or by force with its run's name."""
-    if lease.state != _lease.HELD or keeper.over(lease):
-        return True
+def may_end(keeper: Keeper, lease: Lease, request: Request) -> str:
+    """Return why the caller may end a lease: its own, run out, of a holder known dead, by force with its run's name; or nothing."""
     nonce = request.get("nonce")
     if isinstance(request.get("fence"), Mapping):
         nonce = request["fence"].get("nonce")
     if isinstance(nonce, str) and lease.owned_by(nonce):
-        return True
+        return restore.BY_RUN
+    if lease.state != _lease.HELD:
+        return restore.BY_SOMEBODY
+    over = sweep.ended(keeper, lease)
+    if over:
+        return over
     if request.get("force") is True and request.get("run_id") == lease.run_id:
-        return True
-    return acquire.gone(lease, request)
+        return "somebody took it from its run (--force)"
+    return acquire.GONE if acquire.gone(lease, request) else ""
 
 
-def _judge(keeper: Keeper, resource: str, request: Request) -> Optional[Dict[str, Any]]:
-    """Return the answer when there is nothing to do, None when the resource is to be restored. Raises KeeperError(busy)."""
+def _judge(keeper: Keeper, resource: str, request: Request) -> Tuple[Optional[Dict[str, Any]], str]:
+    """Return the answer when there is nothing to do, else None and why the resource is restored. Raises KeeperError(busy)."""
     with keeper.store.host_lock():
         lease = restore.adopt(keeper, resource)
         run_id = request.get("run_id")
         if lease.state == _lease.FREE:
-            return _nothing(keeper, lease, run_id, f"{resource} is free")
+            return _nothing(keeper, lease, run_id, f"{resource} is free"), ""
         if run_id is not None and run_id != lease.run_id:
             why = f"run {run_id} does not hold {resource} (any more), run {lease.run_id} does"
-            return _nothing(keeper, lease, run_id, why)
-        if not may_end(keeper, lease, request):
+            return _nothing(keeper, lease, run_id, why), ""
+        why = may_end(keeper, lease, request)
+        if not why:
             raise acquire.busy(lease, "its holder is not known to be dead; --force --run ID overrules")
-    return None
+    return None, why
 
 
 def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> Dict[str, Any]:
@@ -104,10 +110,10 @@ def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
     resource = _name("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
     if isinstance(request.get("fence"), Mapping):
         request = {"run_id": request["fence"].get("run_id"), **request}
-    nothing = _judge(keeper, resource, request)
+    nothing, why = _judge(keeper, resource, request)
     if nothing is not None:
         return {**nothing, "resource": resource}
-    return {"nothing_to_do": False, "resource": resource, **restore.restore(keeper, resource)}
+    return {"nothing_to_do": False, "resource": resource, **restore.restore(keeper, resource, why)}
 
 
 def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -137,9 +143,9 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
 def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) -> Dict[str, Any]:
     """Recover one resource; where there are several, a refusal is an answer and does not keep the others from theirs."""
     try:
-        nothing = _judge(keeper, name, request)
+        nothing, why = _judge(keeper, name, request)
         if nothing is None:
-            return acquire.recover_now(keeper, name)
+            return acquire.recover_now(keeper, name, why)
         restore.clean(keeper, name)
     except KeeperError as error:
         if alone:
@@ -151,8 +157,8 @@ def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) ->
 def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Settle one item and prove again: ``{resource, item, keep, reason}``."""
     resource = _name("resource", request.get("resource"))
-    done = restore.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
-    return {**done, **acquire.recover_now(keeper, resource)}
+    done = settling.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
+    return {**acquire.recover_now(keeper, resource, "a person settled what kept it"), **done}
 
 
 # Telling
@@ -186,12 +192,17 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     try:
         found["items"] = [_brief(one) for one in run.items()]
         found["proof"] = run.load(restore.PROOF)
+        found["restored"] = _without_items(run.load(restore.RESTORED))
     except FileNotFoundError:
         found["items"] = []
     except _journal.JournalError as error:
         if lease.state != _lease.FREE:
             found["reason"] = f"the journal cannot be read: {error}"
     return found
+
+
+def _without_items(restored: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+    return None if restored is None else {key: value for key, value in restored.items() if key != "items"}
 
 
 def _hold(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:

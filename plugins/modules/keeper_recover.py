@@ -45,6 +45,8 @@ RETURN = r"""
 restored: {description: 'Bytes, modes, units and image ids are back.', returned: always, type: bool, sample: true}
 proven: {description: The host was compared and is as before., returned: always, type: bool, sample: true}
 nothing_to_do: {description: It was free already., returned: always, type: bool, sample: false}
+why: {description: 'What set the restore off, or why there was nothing to do.', returned: success, type: str,
+  sample: its own run asked for it}
 state: {description: State of the lease., returned: success, type: str, sample: free}
 seconds: {description: How long restore and proof took., returned: success, type: float, sample: 12.3}
 items: {description: What became of each change., returned: success, type: list, elements: dict, sample: [{item: miner-config,

@@ -218,6 +218,91 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
+# What set a restore off
+
+
+def cause(bench: Bench) -> str:
+    """Return what set the last restore off, as evidence and people are told."""
+    told = str(bench.call("evidence", resource="miner-0", run_id="run-1")["restored"]["why"])
+    page = human.render("status", bench.call("status"))
+    assert bench.call("status")["leases"][0]["restored"]["why"] == told
+    assert f"restored because {told}" in page
+    return told
+
+
+def ran_out(bench: Bench) -> None:
+    bench.clock.now += 60
+
+
+def started_anew(bench: Bench) -> None:
+    rebooted(bench)
+    boot.boot(bench.restart())
+
+
+def lost(bench: Bench) -> None:
+    hold.begin(bench.restart(), {"fence": bench.fence}).cut()
+    bench.clock.now += sweep.GRACE
+
+
+def asked_by_its_run(bench: Bench) -> None:
+    bench.call("recover", resource="miner-0", nonce=NONCE)
+
+
+def taken_by_force(bench: Bench) -> None:
+    bench.call("recover", resource="miner-0", force=True, run_id="run-1")
+
+
+def wanted_by_another(bench: Bench) -> None:
+    holder = {key: HOLDER[key] for key in ("controller_id", "pid", "start_time")}
+    bench.call("release", fence={**bench.fence, "run_id": "run-2", "nonce": "f" * 32, "token": take(bench, holder_gone=holder)})
+
+
+def take(bench: Bench, **more: Any) -> int:
+    return int(bench.call("acquire", **OTHER, **more)["token"])
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (ran_out, "its time ran out"),
+        (started_anew, "the machine was started anew under it"),
+        (lost, "its holder has been gone for 10 s"),
+        (asked_by_its_run, "its own run asked for it"),
+        (taken_by_force, "somebody took it from its run (--force)"),
+        (wanted_by_another, "its holder's own computer said that it is dead"),
+    ],
+)
+def test_what_set_a_restore_off_is_written_down(bench: Bench, end: Any, why: str) -> None:
+    borrow(bench)
+    end(bench)
+    swept(bench)
+    if end is wanted_by_another:  # the status is that of the next one by now
+        assert bench.call("evidence", resource="miner-0", run_id="run-1")["restored"]["why"] == why
+    else:
+        assert cause(bench) == why
+
+
+def test_a_restore_that_failed_or_was_cut_short_keeps_what_set_it_off(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.triggers.asleep = True
+    bench.clock.now += 60
+    keeper = bench.restart()
+    with keeper.store.host_lock():
+        restore.mark(keeper, "miner-0", "a test")
+    bench.triggers.asleep = False
+    probe = {"gone": {"kind": "file", "path": str(path)}}
+    before = bench.state / "runs" / "run-1" / "miner-0" / "before.json"
+    unlike = {"host": "h", "kinds": {"gone": "file"}, "invariant": {"gone": {"exists": False}}, "observed": {}, "errors": {}}
+    before.write_text(json.dumps({"probes": probe, "proof": {"deadline": 0}, "snapshot": unlike}))
+    for _try in range(3):
+        swept(bench)
+        assert bench.lease().state == "unproven"
+        assert cause(bench) == "a test"
+        bench.clock.now += 700
+    bench.try_call("recover", resource="miner-0")
+    assert cause(bench) == "somebody asked for it"
+
+
 # Third parties while it is borrowed
 
 EDIT = {"json": [{"op": "set", "path": "pool", "value": "ours"}]}
