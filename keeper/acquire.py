@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
 
-from keeper import product_lock, queue, restore, sweep
+from keeper import late, product_lock, queue, restore, sweep
 from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, new_key, number, public, text
 from keeper.errors import BUSY, CONFLICT, UNFIT, USAGE, KeeperError
 from keeper.ports import poll
@@ -59,7 +59,7 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     place in order of arrival, and nobody is served before it.
 
     Returns:
-        ``{token, deadline, armed, arming, recovered, already}``.
+        ``{token, deadline, armed, arming, recovered, already, late_writes}``; the last are facts about the run before.
 
     Raises:
         KeeperError: busy, naming holder, state and deadline, and with a place its position and how long it may take; unfit,
@@ -225,7 +225,7 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     with keeper.store.host_lock():
         lease = keeper.check_fence(fence_of({"fence": fence}))
         lease = keeper.store.save(lease.next(arming=arming, deadline=keeper.deadline(lease.ttl)))
-        return {**_answer(lease), "already": False}
+        return {**_answer(lease), "already": False, "late_writes": answer["late_writes"]}
 
 
 def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
@@ -233,8 +233,10 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     restore.clean(keeper, resource)
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
+        late.look(keeper, resource)
+        told = {"late_writes": late.writes(keeper, resource, lease.since)}
         if lease.state == _lease.HELD and lease.run_id == run_id and lease.owned_by(wish.nonce) and not keeper.over(lease):
-            return {**_answer(keeper.renew(lease)), "already": True}
+            return {**_answer(keeper.renew(lease)), "already": True, **told}
         if lease.state != _lease.FREE:
             raise busy(lease, lease.reason)
         first = queue.before(keeper, resource, run_id, wish.nonce)
@@ -245,7 +247,6 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             raise KeeperError(BUSY, f"{resource} is free, but {waiter} waits for it", busy=waits)
         if wish.lock is not None:
             product_lock.check_free(wish.lock)
-        restore.forget_untouched(keeper, resource)
         run = keeper.store.run(run_id, resource)
         if run_id in [one.run_id for one in keeper.store.runs(resource)]:
             raise KeeperError(CONFLICT, f"run {run_id} had {resource} before; a run id is used once")
@@ -280,7 +281,7 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             )
         )
         queue.leave(keeper, resource, run_id, wish.nonce)
-    return {**_answer(lease), "already": False}
+    return {**_answer(lease), "already": False, **told}
 
 
 def _answer(lease: Lease) -> Dict[str, Any]:

@@ -58,8 +58,8 @@ def _advice(one: Mapping[str, Any]) -> List[str]:
 def _one(one: Mapping[str, Any], *, explain: bool) -> List[str]:
     lines = [f"{one['resource']}: {one['state'].upper()}" + (" (its time ran out)" if one.get("over") else "")]
     if one["state"] == "free":
-        return lines + _last_run(one)
-    lines += _lease_lines(one)
+        return lines + _last_run(one) + _late(one)
+    lines += _lease_lines(one) + _late(one)
     items = one.get("items") or []
     open_items = [item for item in items if item["state"] not in ("put back", "settled")]
     lines += [
@@ -83,6 +83,17 @@ def _last_run(one: Mapping[str, Any]) -> List[str]:
 def _cause(one: Mapping[str, Any]) -> List[str]:
     why = (one.get("restored") or {}).get("why")
     return [f"  restored because {why}"] if why else []
+
+
+def _late(one: Mapping[str, Any]) -> List[str]:
+    lines = [
+        f"  LATE WRITE: {write['path']} {write['what']} within {_span(write['after'])} after it was put back "
+        f"(run {write['run_id']}); by whom cannot be told"
+        for write in one.get("late_writes") or []
+    ]
+    if one.get("watched_for"):
+        lines.append(f"  files that were put back are watched for late writes for {_span(one['watched_for'])} more")
+    return lines
 
 
 def _lease_lines(one: Mapping[str, Any]) -> List[str]:

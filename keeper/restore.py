@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease, _proof
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 
-from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree
+from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree, late
 from keeper.core import GuardedRun, Keeper, public
 from keeper.errors import UNPROVEN, KeeperError
 from keeper.kinds import CONFLICT, COVERED, FAILED, Undo, Verdict
@@ -85,7 +85,8 @@ def _restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
         )
     try:
         keeper.units.stop(resource)
-        items = _undo_all(keeper.open_run(lease.run_id, resource), token)
+        guarded = keeper.open_run(lease.run_id, resource)
+        items = _undo_all(guarded, token)
     except KeeperError as error:
         _quarantine(keeper, resource, why, error)
         raise
@@ -93,6 +94,8 @@ def _restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     seconds = round(keeper.clock.boottime() - started, 3)
     outcome = {"restored": not bad, "run_id": lease.run_id, "why": why, "seconds": seconds, "items": items}
     run.write(RESTORED, outcome)
+    if not bad and why != BY_RUN:
+        late.begin(guarded, lease)
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
         reason = "; ".join(f"{one['item']}: {one['why']}" for one in bad)
@@ -362,7 +365,9 @@ def _clean(keeper: Keeper, resource: str) -> None:
                         item_engine.clean(guarded, item)
             if units:
                 guards.remove(keeper, units, run)
-        names = run.names()
-        run.remove(*[name for name in names if name.startswith(("unit-", "engine-", "window-"))], KEY)
+        names = [name for name in run.names() if name.startswith(("unit-", "engine-", "window-"))]
+        run.remove(*names, *([] if late.lasts(keeper, run) else [KEY]))
         run.write(CLOSED, {"at": keeper.clock.wall()})
+    if lease.state == _lease.FREE:
+        forget_untouched(keeper, resource)
     keeper.store.prune(resource, HISTORY)

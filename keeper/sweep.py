@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _journal, _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot, Lease
 
-from keeper import restore
+from keeper import late, restore
 from keeper import watch as watching
 from keeper.errors import KeeperError
 from keeper.ports import start_time
@@ -100,7 +100,7 @@ def look(keeper: Keeper, *, watch: bool) -> Dict[str, str]:
 
     Args:
         keeper: This machine's.
-        watch: Whether guarded files are looked at, too.
+        watch: Whether guarded files are looked at, too, and those that were put back not long ago.
     """
     found: Dict[str, str] = {}
     for resource in keeper.store.resources():
@@ -112,12 +112,26 @@ def look(keeper: Keeper, *, watch: bool) -> Dict[str, str]:
             continue  # what cannot be read is nobody's to touch; the others are looked at
         if why:
             found[resource] = why
+    if watch:
+        _look_after(keeper)
     return found
 
 
+def _look_after(keeper: Keeper) -> None:
+    """Look for late writes, and take away what somebody who died left of a lease that is free: else we would go on for ever."""
+    for resource in keeper.store.resources():
+        with contextlib.suppress(KeeperError, OSError, _journal.JournalError):
+            if late.watched(keeper.store, resource):
+                with keeper.store.host_lock():
+                    late.look(keeper, resource)
+            if keeper.store.open_runs(resource) and keeper.lease(resource).state == _lease.FREE:
+                restore.clean(keeper, resource)
+
+
 def owed(keeper: Keeper) -> List[str]:
-    """Return the resources that are not free and cleaned up."""
-    return [name for name in keeper.store.resources() if keeper.store.open_runs(name)]
+    """Return the resources that are not free and cleaned up, or still watched for late writes."""
+    store = keeper.store
+    return [name for name in store.resources() if store.open_runs(name) or late.watched(store, name)]
 
 
 def sweep(keeper: Keeper, seconds: float = ROUND) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ from keeper import (
     item_file,
     item_service,
     item_tree,
+    late,
     queue,
     restore,
     sweep,
@@ -184,6 +185,8 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         "hold": _hold(keeper, lease),
         "retry_in": _retry_in(keeper, lease),
         "queue": queue.public(keeper, resource),
+        "late_writes": late.writes(keeper, resource, lease.since),
+        "watched_for": late.watched_for(keeper, resource),
         "items": [],
     }
     if not lease.run_id:
@@ -254,7 +257,7 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Return what a run leaves for a reader, no secrets in it: ``{resource, run_id?}``.
 
     Returns:
-        ``{run_id, before, after, restored, proof, journal: [records]}``.
+        ``{run_id, before, after, restored, proof, late, journal: [records]}``.
     """
     resource = _name("resource", request.get("resource"))
     run_id = request.get("run_id") or keeper.lease(resource).run_id
@@ -268,6 +271,7 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
         "after": run.load(restore.AFTER),
         "restored": run.load(restore.RESTORED),
         "proof": run.load(restore.PROOF),
+        "late": run.load(late.LATE),
         "journal": _records(run),
         "closed": run.exists(CLOSED),
     }
