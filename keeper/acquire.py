@@ -9,7 +9,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
 
 from keeper import late, product_lock, queue, restore, sweep
-from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, new_key, number, public, text
+from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, name_of, new_key, number, public, text
 from keeper.errors import BUSY, CONFLICT, UNFIT, USAGE, KeeperError
 from keeper.ports import poll
 from keeper.store import KEY
@@ -41,8 +41,8 @@ def _wish(request: Request) -> Wish:
     if len(nonce) < _NONCE_LENGTH:
         raise KeeperError(USAGE, f"a nonce has at least {_NONCE_LENGTH} random characters")
     return Wish(
-        _lease_name("resource", request.get("resource")),
-        _lease_name("run", request.get("run_id")),
+        name_of("resource", request.get("resource")),
+        name_of("run", request.get("run_id")),
         nonce,
         number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT),
         bool(request.get("keep")),
@@ -106,13 +106,6 @@ def _placed(keeper: Keeper, wish: Wish, refusal: KeeperError) -> KeeperError:
     told = "" if expected is None else f", about {expected:g} s"
     busy = {**(refusal.details.get("busy") or {}), "position": position, "expected_seconds": expected}
     return KeeperError(BUSY, f"{refusal}; position {position} in the queue{told}", **{**refusal.details, "busy": busy})
-
-
-def _lease_name(kind: str, value: Any) -> str:
-    try:
-        return _lease.check_name(kind, value)
-    except ValueError as error:
-        raise KeeperError(USAGE, str(error)) from error
 
 
 def holder_of(raw: Any) -> Dict[str, Any]:

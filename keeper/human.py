@@ -101,14 +101,8 @@ def _lease_lines(one: Mapping[str, Any]) -> List[str]:
     if one.get("since"):
         since = f"since {one['since']} ({_span(one.get('age') or 0)})"
         lines.append(f"  run {one.get('run_id')}, held by {_who(one.get('holder') or {})}, {since}")
-    if one["state"] == "held" and one.get("over"):
-        late = f"{_span(one['left'])} ago" if (one.get("left") or 0) < 0 else "with the last boot"
-        lines.append(f"  its time ended {late}; nothing is changed under it any more")
-    elif one["state"] == "held":
-        lines.append(f"  its time ends in {_span(one.get('left') or 0)} unless it is renewed; dead-man: {one.get('arming')}")
-    hold = one.get("hold") or {}
-    if hold.get("cut_for") is not None:
-        lines.append(f"  its holder is cut off for {hold['cut_for']:g} s; without it everything is put back in a moment")
+    if one["state"] == "held":
+        lines += _held_lines(one)
     if one["state"] in ("proving", "unproven"):  # while it is restored, this is its reason
         lines += _cause(one)
     if one.get("retry_in") is not None:
@@ -119,6 +113,21 @@ def _lease_lines(one: Mapping[str, Any]) -> List[str]:
         lines.append("  it is being restored right now")
     if one.get("reason"):
         lines.append(f"  reason: {one['reason']}")
+    return lines
+
+
+def _held_lines(one: Mapping[str, Any]) -> List[str]:
+    if one.get("over"):
+        late = f"{_span(one['left'])} ago" if (one.get("left") or 0) < 0 else "with the last boot"
+        return [f"  its time ended {late}; nothing is changed under it any more"]
+    lines = [f"  its time ends in {_span(one.get('left') or 0)} unless it is renewed; dead-man: {one.get('arming')}"]
+    expected = one.get("expect_reboot")
+    if expected:
+        word = "came; its run has to be back" if expected["came"] else f"is expected (announced by {expected['by']})"
+        lines.append(f"  a reboot {word} until {expected['until']}")
+    hold = one.get("hold") or {}
+    if hold.get("cut_for") is not None:
+        lines.append(f"  its holder is cut off for {hold['cut_for']:g} s; without it everything is put back in a moment")
     return lines
 
 
@@ -174,7 +183,22 @@ def settle(answer: Mapping[str, Any]) -> str:
     return f"{answer.get('item')}: {answer.get('why') or answer.get('verdict')}; {end}\n"
 
 
-_PAGES: Dict[str, Callable[[Mapping[str, Any]], str]] = {"status": status, "recover": recover, "settle": settle}
+def expect_reboot(answer: Mapping[str, Any]) -> str:
+    """Return what ``keeper expect-reboot`` announced."""
+    lines = [
+        f"{one['resource']}: run {one['run_id']} of {_who(one['holder'])} keeps it over one reboot if it is back by "
+        f"{answer['until']}; if not, everything is put back"
+        for one in answer["leases"]
+    ]
+    return "\n".join(lines + [f"{name}: {why}" for name, why in answer["others"].items()]) + "\n"
+
+
+_PAGES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "status": status,
+    "recover": recover,
+    "settle": settle,
+    "expect-reboot": expect_reboot,
+}
 
 
 def render(command: str, answer: Mapping[str, Any]) -> str:

@@ -20,11 +20,12 @@ from keeper import (
     item_tree,
     late,
     queue,
+    reboot,
     restore,
     sweep,
 )
 from keeper import settle as settling
-from keeper.core import Keeper, Request, fence_of, number, public, text
+from keeper.core import Keeper, Request, fence_of, iso, name_of, number, public, text
 from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
 from keeper.store import CLOSED, RunDir
 
@@ -108,7 +109,7 @@ def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> D
 
 def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Undo everything: ``{resource, fence?, run_id?, nonce?, force?, holder_gone?}``; the proof is another call."""
-    resource = _name("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
+    resource = name_of("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
     if isinstance(request.get("fence"), Mapping):
         request = {"run_id": request["fence"].get("run_id"), **request}
     nothing, why = _judge(keeper, resource, request)
@@ -120,7 +121,7 @@ def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
 def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Prove and free what was restored: ``{resource, deadline?}``."""
     deadline = None if request.get("deadline") is None else number(request, "deadline", 0.0, 0.0, 86400.0)
-    return restore.prove(keeper, _name("resource", request.get("resource")), deadline)
+    return restore.prove(keeper, name_of("resource", request.get("resource")), deadline)
 
 
 def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -129,7 +130,7 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
     Returns:
         ``{restored, proven, nothing_to_do, resources: {name: {...}}}``; without a resource every one of the machine.
     """
-    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    names = [name_of("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
     found: Dict[str, Any] = {}
     for name in names:
         found[name] = _recover_one(keeper, name, request, alone=len(names) == 1)
@@ -157,7 +158,7 @@ def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) ->
 
 def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Settle one item and prove again: ``{resource, item, keep, reason}``."""
-    resource = _name("resource", request.get("resource"))
+    resource = name_of("resource", request.get("resource"))
     done = settling.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
     return {**acquire.recover_now(keeper, resource, "a person settled what kept it"), **done}
 
@@ -167,7 +168,7 @@ def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
 
 def status(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Say who has what: ``{resource?}``; returns ``{version, leases: [...]}``. Changes nothing."""
-    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    names = [name_of("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
     return {"schema": 1, "version": VERSION, "leases": [_describe(keeper, name) for name in names]}
 
 
@@ -184,6 +185,7 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         "restoring_now": keeper.store.restoring(resource),
         "hold": _hold(keeper, lease),
         "retry_in": _retry_in(keeper, lease),
+        "expect_reboot": _expected(keeper, lease),
         "queue": queue.public(keeper, resource),
         "late_writes": late.writes(keeper, resource, lease.since),
         "watched_for": late.watched_for(keeper, resource),
@@ -217,6 +219,14 @@ def _hold(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
         "generation": lease.hold["generation"],
         "cut_for": None if cut is None else round(keeper.clock.boottime() - float(cut), 1),
     }
+
+
+def _expected(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
+    """Return the reboot that is announced: ``{until, by, came}``, None when none is, or its time is over."""
+    expected = lease.expect_reboot
+    if lease.state != _lease.HELD or not expected or keeper.clock.wall() >= float(expected["until"]):
+        return None
+    return {"until": iso(expected["until"]), "by": expected.get("by") or "its run", "came": expected.get("boot") is not None}
 
 
 def _retry_in(keeper: Keeper, lease: Lease) -> Optional[float]:
@@ -259,9 +269,9 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
     Returns:
         ``{run_id, before, after, restored, proof, late, journal: [records]}``.
     """
-    resource = _name("resource", request.get("resource"))
+    resource = name_of("resource", request.get("resource"))
     run_id = request.get("run_id") or keeper.lease(resource).run_id
-    run = keeper.store.run(_name("run", run_id), resource)
+    run = keeper.store.run(name_of("run", run_id), resource)
     if run_id not in [one.run_id for one in keeper.store.runs(resource)]:
         raise KeeperError(USAGE, f"run {run_id} left nothing here for {resource}")
     before = run.load(restore.BEFORE) or {}
@@ -291,13 +301,6 @@ def _without_secrets(node: Any) -> Any:
     return node
 
 
-def _name(kind: str, value: Any) -> str:
-    try:
-        return _lease.check_name(kind, value)
-    except ValueError as error:
-        raise KeeperError(USAGE, str(error)) from error
-
-
 VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
     "acquire": acquire.acquire,
     "renew": acquire.renew,
@@ -315,7 +318,7 @@ VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
     "recover": recover,
     "settle": settle,
     "confirm": confirm.confirm,
-    "expect_reboot": confirm.expect_reboot,
+    "expect_reboot": reboot.expect,
     "status": status,
     "evidence": evidence,
 }

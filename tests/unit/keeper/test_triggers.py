@@ -434,6 +434,90 @@ def test_an_announced_reboot_without_the_holder_goes_back(bench: Bench) -> None:
     assert path.read_text() == "theirs"
 
 
+def test_a_person_announces_a_reboot_for_what_is_lent(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.call("acquire", **{**OTHER, "resource": "other-0"})
+    hold.begin(bench.restart(), {"fence": bench.fence})
+    left = bench.call("status")["leases"][0]["left"]
+    answer = bench.call("expect_reboot", within=90, by="ann")
+    page = human.render("expect-reboot", answer)
+    assert "miner-0: run run-1 of ann@desk, process 42 keeps it over one reboot if it is back by" in page
+    assert "other-0: run run-2" in page
+    assert bench.call("status")["leases"][0]["left"] == left  # a person is no sign of life
+    assert "a reboot is expected (announced by ann) until" in human.render("status", bench.call("status"))
+    rebooted(bench, 20.0)
+    assert boot.boot(bench.restart()) == []
+    assert "a reboot came; its run has to be back until" in human.render("status", bench.call("status"))
+    assert path.read_text() == "ours"
+    bench.clock.now += 50
+    hold.begin(bench.restart(), {"fence": bench.fence})
+    bench.clock.now += 21
+    assert swept(bench) == {"other-0": "its time ran out"}  # nobody came back for this one
+    assert (path.read_text(), bench.lease().state) == ("ours", "held")
+
+
+def test_a_reboot_that_did_not_come_changes_nothing(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.call("expect_reboot", within=10, by="ann", resource="miner-0")
+    bench.clock.now += 11
+    assert bench.call("status")["leases"][0]["expect_reboot"] is None
+    rebooted(bench)
+    boot.boot(bench.restart())
+    assert path.read_text() == "theirs"
+
+
+def _nobody(_bench: Bench) -> None:
+    pass
+
+
+def _given_back(bench: Bench) -> None:
+    borrow(bench)
+    bench.call("recover", resource="miner-0", nonce=NONCE)
+
+
+def _ran_out(bench: Bench) -> None:
+    borrow(bench)
+    bench.clock.now += 60
+
+
+def _cut_off(bench: Bench) -> None:
+    borrow(bench)
+    hold.begin(bench.restart(), {"fence": bench.fence}).cut()
+
+
+def _being_restored(bench: Bench) -> None:
+    borrow(bench)
+    with bench.keeper.store.host_lock():
+        restore.mark(bench.restart(), "miner-0", "a test")
+
+
+@pytest.mark.parametrize(
+    ("begin", "code", "why"),
+    [
+        (_nobody, 2, "nothing on this machine was ever lent"),
+        (_given_back, 2, "miner-0 is free, a reboot changes nothing"),
+        (_ran_out, 3, "miner-0 ran out"),
+        (_cut_off, 3, "miner-0 lost its holder"),
+        (_being_restored, 3, "miner-0 is restoring, which goes on after a reboot by itself"),
+    ],
+)
+def test_a_reboot_that_would_carry_nothing_over_is_not_announced(bench: Bench, begin: Any, code: int, why: str) -> None:
+    begin(bench)
+    got, answer = bench.try_call("expect_reboot", within=60, by="ann")
+    assert got == code
+    assert why in answer["error"]["message"]
+    assert bench.try_call("expect_reboot", within=0, by="ann")[0] == 2
+    assert bench.try_call("expect_reboot", within=60)[0] == 2  # neither a run nor a person
+
+
+def test_the_others_are_told_why_not(bench: Bench) -> None:
+    borrow(bench)
+    bench.call("acquire", **{**OTHER, "resource": "other-0", "ttl": 1})
+    bench.clock.now += 2
+    page = human.render("expect-reboot", bench.call("expect_reboot", within=60, by="ann"))
+    assert page.splitlines()[1] == "other-0: ran out, everything is put back"
+
+
 # The connection itself
 
 
