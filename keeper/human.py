@@ -27,7 +27,28 @@ def _who(holder: Mapping[str, Any]) -> str:
     return f"{holder.get('user', '?')}@{holder.get('host', '?')}, process {holder.get('pid', '?')}"
 
 
+def _by_hand(found: Mapping[str, Any]) -> List[str]:
+    resource, state = found["resource"], found["state"]
+    lines = [
+        "  The keeper does nothing here by itself. If another version of it wrote this, that version can finish it: put that one",
+        f"  in place, then  sudo keeper recover --resource {resource}",
+        "  Else by hand, as root. It comes from records that cannot be trusted: look first, and do what you find to be true.",
+        f"    systemctl stop 'bk-{resource}-*'",
+    ]
+    for run in found["runs"]:
+        damaged = f", {run['damaged']} cannot be" if run["damaged"] else ""
+        lines.append(f"    run {run['run_id']}, newest change first ({run['read']} records of it can be read{damaged}):")
+        lines += [f"      {one['seq']:>4} {one['kind']:<8} {one['item']}: {one['look']}" for one in run["changes"]]
+    folders = " ".join(run["folder"] for run in found["runs"])
+    lines.append(
+        f"    Then compare with before.json in the run's directory, and remove: {state}/leases/{resource} {folders}".rstrip()
+    )
+    return [*lines, f"    Keep {state}/tokens. What each record means: docs/reference/journal.md"]
+
+
 def _advice(one: Mapping[str, Any]) -> List[str]:
+    if one.get("by_hand"):
+        return _by_hand(one["by_hand"])
     run = f" --run {one['run_id']}" if one.get("run_id") else ""
     resource = f" --resource {one['resource']}"
     if one["state"] == "held" and one.get("over"):
@@ -174,6 +195,7 @@ def recover(answer: Mapping[str, Any]) -> str:
             for item in one.get("items") or []
             if item["verdict"] in ("CONFLICT", "FAILED")
         ]
+        lines += _by_hand(one["by_hand"]) if one.get("by_hand") else []
     return "\n".join(lines or ["Nothing on this machine was ever lent."]) + "\n"
 
 
@@ -204,7 +226,8 @@ _PAGES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
 def render(command: str, answer: Mapping[str, Any]) -> str:
     """Return the page of a command, or the reason why there is none."""
     if "error" in answer:
-        return f"keeper: {answer['error']['message']}\n"
+        help_ = _by_hand(answer["by_hand"]) if answer.get("by_hand") else []
+        return "\n".join([f"keeper: {answer['error']['message']}", *help_]) + "\n"
     if command == "explain":
         return status(answer, explain=True)
     return _PAGES[command](answer)

@@ -11,6 +11,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lea
 from keeper import (
     VERSION,
     acquire,
+    by_hand,
     confirm,
     item_calls,
     item_command,
@@ -147,13 +148,21 @@ def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) ->
     try:
         nothing, why = _judge(keeper, name, request)
         if nothing is None:
-            return acquire.recover_now(keeper, name, why)
+            return _with_help(keeper, acquire.recover_now(keeper, name, why), name)
         restore.clean(keeper, name)
     except KeeperError as error:
+        if error.kind == UNPROVEN:
+            error.details = _with_help(keeper, error.details, name)
         if alone:
             raise
         return {"restored": False, "proven": False, "nothing_to_do": False, **error.document()}
     return nothing
+
+
+def _with_help(keeper: Keeper, answer: Dict[str, Any], resource: str) -> Dict[str, Any]:
+    """Return an answer with what a person can do, where the keeper cannot."""
+    found = None if answer.get("proven") else by_hand.needed(keeper.store, resource)
+    return answer if found is None else {**answer, "by_hand": found}
 
 
 def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -176,7 +185,8 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     try:
         lease = keeper.store.lease(resource)
     except LeaseError as error:
-        return {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+        unread = {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+        return _with_help(keeper, unread, resource)
     found: Dict[str, Any] = {
         **public(lease),
         "over": lease.state == _lease.HELD and keeper.over(lease),
@@ -202,8 +212,8 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         found["items"] = []
     except _journal.JournalError as error:
         if lease.state != _lease.FREE:
-            found["reason"] = f"the journal cannot be read: {error}"
-    return found
+            found.update(state=_lease.UNPROVEN, reason=f"the journal cannot be read: {error}")
+    return _with_help(keeper, found, resource) if found["state"] == _lease.UNPROVEN else found
 
 
 def _without_items(restored: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
