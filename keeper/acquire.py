@@ -8,14 +8,15 @@ from typing import Any, Dict, Mapping, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
 
-from keeper import product_lock, queue, restore, sweep
-from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, new_key, number, public, text
+from keeper import late, product_lock, queue, restore, sweep
+from keeper.core import TTL_DEFAULT, TTL_LIMIT, Keeper, Request, fence_of, iso, name_of, new_key, number, public, text
 from keeper.errors import BUSY, CONFLICT, UNFIT, USAGE, KeeperError
 from keeper.ports import poll
 from keeper.store import KEY
 
 _HOLDER_KEYS = ("controller_id", "host", "user", "pid", "start_time")
 NOT_ARMED = "not armed"
+GONE = "its holder's own computer said that it is dead"
 RESTORE_TRIES = 3
 _NONCE_LENGTH = 16
 _WAIT_FIRST = 0.2
@@ -40,8 +41,8 @@ def _wish(request: Request) -> Wish:
     if len(nonce) < _NONCE_LENGTH:
         raise KeeperError(USAGE, f"a nonce has at least {_NONCE_LENGTH} random characters")
     return Wish(
-        _lease_name("resource", request.get("resource")),
-        _lease_name("run", request.get("run_id")),
+        name_of("resource", request.get("resource")),
+        name_of("run", request.get("run_id")),
         nonce,
         number(request, "ttl", TTL_DEFAULT, 0.1, TTL_LIMIT),
         bool(request.get("keep")),
@@ -58,7 +59,7 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     place in order of arrival, and nobody is served before it.
 
     Returns:
-        ``{token, deadline, armed, arming, recovered, already}``.
+        ``{token, deadline, armed, arming, recovered, already, late_writes}``; the last are facts about the run before.
 
     Raises:
         KeeperError: busy, naming holder, state and deadline, and with a place its position and how long it may take; unfit,
@@ -75,8 +76,9 @@ def acquire(keeper: Keeper, request: Request) -> Dict[str, Any]:
     def attempt() -> bool:
         nonlocal recovered, answer, refusal
         try:
-            if _left_behind(keeper, wish.resource, request):
-                recovered = recover_now(keeper, wish.resource)
+            why = _left_behind(keeper, wish.resource, request)
+            if why:
+                recovered = recover_now(keeper, wish.resource, why)
             answer = _take(keeper, wish)
         except KeeperError as error:
             if error.kind != BUSY:
@@ -106,13 +108,6 @@ def _placed(keeper: Keeper, wish: Wish, refusal: KeeperError) -> KeeperError:
     return KeeperError(BUSY, f"{refusal}; position {position} in the queue{told}", **{**refusal.details, "busy": busy})
 
 
-def _lease_name(kind: str, value: Any) -> str:
-    try:
-        return _lease.check_name(kind, value)
-    except ValueError as error:
-        raise KeeperError(USAGE, str(error)) from error
-
-
 def holder_of(raw: Any) -> Dict[str, Any]:
     """Return the holder of a request, reduced to what is known of one. Raises KeeperError(usage)."""
     if not isinstance(raw, Mapping) or not raw.get("controller_id"):
@@ -128,21 +123,24 @@ def busy(lease: Lease, why: str = "") -> KeeperError:
     return KeeperError(BUSY, f"{message}{'; ' + why if why else ''}", busy=public(lease))
 
 
-def _left_behind(keeper: Keeper, resource: str, request: Request) -> bool:
-    """Whether somebody's changes have to be undone before the resource can be given. Raises KeeperError(busy)."""
+def _left_behind(keeper: Keeper, resource: str, request: Request) -> str:
+    """Return why somebody's changes have to be undone before the resource can be given, or nothing. Raises KeeperError(busy)."""
     with keeper.store.host_lock():
         lease = restore.adopt(keeper, resource)
         if lease.state == _lease.FREE:
-            return False
+            return ""
         if lease.state == _lease.UNPROVEN:
             raise busy(lease, f"it is in quarantine: {lease.reason}")
         if lease.state in (_lease.RESTORING, _lease.PROVING):
-            return True  # also while somebody does it: who asks now follows, and sees how it ends
+            return restore.BY_SOMEBODY  # also while somebody does it: who asks now follows, and sees how it ends
         if lease.run_id == request.get("run_id") and lease.owned_by(str(request.get("nonce"))):
-            return False
-        if keeper.over(lease) or (not lease.keep and gone(lease, request)):
-            return True
-        raise busy(lease)
+            return ""
+        why = sweep.ended(keeper, lease)
+        if not why and not lease.keep and gone(lease, request):
+            why = GONE
+        if not why:
+            raise busy(lease)
+        return why
 
 
 def gone(lease: Lease, request: Request) -> bool:
@@ -162,10 +160,10 @@ def gone(lease: Lease, request: Request) -> bool:
     return bool(claim["controller_id"]) and all(str(lease.holder.get(key)) == str(claim[key]) for key in claim)
 
 
-def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
+def recover_now(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     """Have a resource restored and proven by the machine's own restore, and say how it went."""
     with keeper.store.host_lock():
-        lease = restore.mark(keeper, resource, "somebody asked for it")
+        lease = restore.mark(keeper, resource, why)
     run_id = lease.run_id
     for _try in range(RESTORE_TRIES):
         keeper.triggers.restore(lambda: sweep.restore_due(keeper))
@@ -175,10 +173,10 @@ def recover_now(keeper: Keeper, resource: str) -> Dict[str, Any]:
     return outcome(keeper, lease, run_id)
 
 
-def begin(keeper: Keeper, resource: str) -> Dict[str, Any]:
+def begin(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     """Have a resource put back by the machine's own restore, and do not wait for it; whoever asks again follows it."""
     with keeper.store.host_lock():
-        lease = restore.mark(keeper, resource, "somebody asked for it")
+        lease = restore.mark(keeper, resource, why)
     keeper.triggers.start()
     begun = {"begun": True, "nothing_to_do": False, "restored": False, "proven": False}
     return {**begun, "run_id": lease.run_id, "state": lease.state, "items": []}
@@ -230,7 +228,7 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     with keeper.store.host_lock():
         lease = keeper.check_fence(fence_of({"fence": fence}))
         lease = keeper.store.save(lease.next(arming=arming, deadline=keeper.deadline(lease.ttl)))
-        return {**_answer(lease), "already": False}
+        return {**_answer(lease), "already": False, "late_writes": answer["late_writes"]}
 
 
 def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
@@ -238,8 +236,10 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
     restore.clean(keeper, resource)
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
+        late.look(keeper, resource)
+        told = {"late_writes": late.writes(keeper, resource, lease.since)}
         if lease.state == _lease.HELD and lease.run_id == run_id and lease.owned_by(wish.nonce) and not keeper.over(lease):
-            return {**_answer(keeper.renew(lease)), "already": True}
+            return {**_answer(keeper.renew(lease)), "already": True, **told}
         if lease.state != _lease.FREE:
             raise busy(lease, lease.reason)
         first = queue.before(keeper, resource, run_id, wish.nonce)
@@ -250,7 +250,6 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             raise KeeperError(BUSY, f"{resource} is free, but {waiter} waits for it", busy=waits)
         if wish.lock is not None:
             product_lock.check_free(wish.lock)
-        restore.forget_untouched(keeper, resource)
         run = keeper.store.run(run_id, resource)
         if run_id in [one.run_id for one in keeper.store.runs(resource)]:
             raise KeeperError(CONFLICT, f"run {run_id} had {resource} before; a run id is used once")
@@ -285,7 +284,7 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
             )
         )
         queue.leave(keeper, resource, run_id, wish.nonce)
-    return {**_answer(lease), "already": False}
+    return {**_answer(lease), "already": False, **told}
 
 
 def _answer(lease: Lease) -> Dict[str, Any]:

@@ -41,7 +41,7 @@ def _one(keeper: Keeper, resource: str) -> List[str]:
             if sweep.reboot_expected(keeper, lease):
                 go_on(keeper, lease)
                 return []
-            lease = restore.mark(keeper, resource, "the machine was started anew under it")
+            lease = restore.mark(keeper, resource, sweep.STARTED_ANEW)
         elif lease.state == _lease.FREE:
             if not restore.left_open(keeper, resource):
                 return []

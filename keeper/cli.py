@@ -70,6 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--resource", help="needed where there are several")
     one.add_argument("--keep", choices=("original", "current"), required=True)
     one.add_argument("--reason", required=True, help="recorded in the journal")
+    one = commands.add_parser(
+        "expect-reboot",
+        help="announce a reboot of this machine: what is lent goes on if its holder is back in time",
+        description=(
+            "Announce one reboot of this machine, for every lease of it. After the boot a lease goes on, with what was changed "
+            "under it, if its run is back before the time is over; else everything is put back. Without it a reboot ends every "
+            "lease. It lengthens no lease in this boot: what ran out, or lost its holder, goes back all the same."
+        ),
+    )
+    one.add_argument("--within", type=float, required=True, metavar="S", help="seconds from now until the run must be back")
+    one.add_argument("--resource", metavar="R", help="only this lease; the others are over at the boot")
     one = commands.add_parser("call", help="one JSON request on standard input, one JSON answer")
     one.add_argument("verb")
     commands.add_parser("hold", help="hold a lease as long as this connection stands; JSON lines in and out")
@@ -174,6 +185,10 @@ def _only_resource(keeper: Keeper, chosen: Any) -> Any:
     return chosen or (names[0] if len(names) == 1 else None)
 
 
+def _person() -> str:
+    return str(os.environ.get("SUDO_USER") or os.environ.get("USER") or os.getuid())
+
+
 def _human(keeper: Keeper, options: argparse.Namespace) -> int:
     from keeper import human  # noqa: PLC0415 - only for people
     from keeper.verbs import call  # noqa: PLC0415
@@ -187,14 +202,17 @@ def _human(keeper: Keeper, options: argparse.Namespace) -> int:
         if options.nonce_stdin:
             request["nonce"] = sys.stdin.readline().strip()
         request = {key: value for key, value in request.items() if value}
+    elif options.command == "expect-reboot":
+        request = {"within": options.within, "by": _person()}
+        request.update({"resource": options.resource} if options.resource else {})
     elif options.command == "settle":
         request = {
             "resource": _only_resource(keeper, options.resource),
             "item": options.item,
             "keep": options.keep,
-            "reason": f"{options.reason} (by {os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()})",
+            "reason": f"{options.reason} (by {_person()})",
         }
-    verb = "status" if options.command == "explain" else options.command
+    verb = "status" if options.command == "explain" else options.command.replace("-", "_")
     code, answer = call(keeper, verb, request)
     if getattr(options, "json", False):
         _print(answer)

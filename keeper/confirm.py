@@ -7,10 +7,8 @@ from typing import Any, Dict, Optional
 from ansible_collections.benchkeeper.core.plugins.module_utils import _journal
 
 from keeper import restore
-from keeper.core import Keeper, Request, fence_of, iso, number
+from keeper.core import Keeper, Request, fence_of
 from keeper.errors import CONFLICT, KeeperError
-
-REBOOT_LIMIT = 3600.0
 
 
 def confirm(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -53,20 +51,3 @@ def _check_connection(keeper: Keeper, first_change: Optional[float]) -> None:
             f"not confirmed: this SSH connection is {age} s old and stood before the first change, so it proves nothing; "
             "connect anew (without a shared connection) and confirm again",
         )
-
-
-def expect_reboot(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Announce one reboot: ``{fence, within}`` (seconds); the lease goes on if its holder is back in time.
-
-    Returns:
-        ``{until}``.
-    """
-    within = number(request, "within", 300.0, 1.0, REBOOT_LIMIT)
-    fence = fence_of(request)
-    with keeper.store.host_lock():
-        lease = keeper.check_fence(fence)
-        until = keeper.clock.wall() + within
-        keeper.store.save(
-            lease.next(expect_reboot={"until": until, "boot": None}, deadline=keeper.deadline(max(lease.ttl, within)))
-        )
-    return {"until": iso(until)}

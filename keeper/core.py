@@ -171,7 +171,7 @@ class GuardedRun:
         Raises:
             KeeperError: conflict, unfit (no space), usage.
         """
-        name = _name("item", request.get("item"))
+        name = name_of("item", request.get("item"))
         covered = request.get("covered_by")
         if covered is not None and self.find(covered) is None:
             raise KeeperError(USAGE, f"item {name!r} says it is covered by {covered!r}, which is not journaled")
@@ -179,7 +179,7 @@ class GuardedRun:
         record = self.note(
             _journal.INTENT,
             item=name,
-            group=_name("group", request.get("group") or "default"),
+            group=name_of("group", request.get("group") or "default"),
             kind=kind,
             guards=list(guards),
             covered_by=covered,
@@ -213,7 +213,8 @@ class GuardedRun:
         return None
 
 
-def _name(kind: str, value: Any) -> str:
+def name_of(kind: str, value: Any) -> str:
+    """Return the name of a resource, run or item of a request. Raises KeeperError(usage)."""
     try:
         return _lease.check_name(kind, value)
     except ValueError as error:
@@ -228,7 +229,7 @@ def fence_of(request: Request) -> Fence:
     token = raw.get("token")
     if not isinstance(token, int) or isinstance(token, bool) or not isinstance(raw.get("nonce"), str):
         raise KeeperError(USAGE, "the fence has a nonce (text) and a token (whole number)")
-    return Fence(_name("resource", raw.get("resource")), _name("run", raw.get("run_id")), raw["nonce"], token)
+    return Fence(name_of("resource", raw.get("resource")), name_of("run", raw.get("run_id")), raw["nonce"], token)
 
 
 def number(request: Request, key: str, default: float, low: float, high: float) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease, _proof
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
-from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
 
-from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree
+from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree, late
 from keeper.core import GuardedRun, Keeper, public
-from keeper.errors import UNPROVEN, USAGE, KeeperError
-from keeper.kinds import CONFLICT, COVERED, FAILED, UNDONE, Undo, Verdict
+from keeper.errors import UNPROVEN, KeeperError
+from keeper.kinds import CONFLICT, COVERED, FAILED, Undo, Verdict
 from keeper.store import CLOSED, JOURNAL, KEY, RunDir
+
+if TYPE_CHECKING:
+    from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease
 
 ATTACH_WAIT = 1800.0  # seconds that a second restore waits for the first
 PROOF_DEADLINE = 120.0
@@ -33,7 +35,10 @@ BEFORE = "before.json"
 AFTER = "after.json"
 PROOF = "proof.json"
 RESTORED = "restored.json"
-PROOF_ITEM = "proof"  # what a person settles when everything is put back and something differs all the same
+# What set a restore off, where it is not the keeper that saw why (see `sweep`, `watch`).
+BY_RUN = "its own run asked for it"
+BY_SOMEBODY = "somebody asked for it"
+AGAIN = "it was time to try again"
 
 
 def mark(keeper: Keeper, resource: str, why: str) -> Lease:
@@ -48,11 +53,16 @@ def mark(keeper: Keeper, resource: str, why: str) -> Lease:
     return keeper.store.save(lease.next(state=_lease.RESTORING, token=token, reason=why, hold=None, retry=None))
 
 
-def restore(keeper: Keeper, resource: str, why: str = "") -> Dict[str, Any]:
+def restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
     """Undo what the journal of a resource says, idempotently, whoever asks. The caller has judged that it may.
 
+    Args:
+        keeper: This machine's.
+        resource: What is put back.
+        why: What set this off, unless it was said when the lease was taken away.
+
     Returns:
-        ``{restored, state, run_id, seconds, items: [{item, kind, verdict, why, seconds}]}``.
+        ``{restored, state, run_id, why, seconds, items: [{item, kind, verdict, why, seconds}]}``.
     """
     with keeper.store.restore_lock(resource, ATTACH_WAIT):
         return _restore(keeper, resource, why)
@@ -69,20 +79,23 @@ def _restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
             return {**(run.load(RESTORED) or {}), "restored": True, "state": lease.state, "run_id": lease.run_id}
         # Whoever marked it has taken the token already; a restore that is taken up again needs no other one.
         token = lease.token if lease.state == _lease.RESTORING else keeper.store.bump(resource, lease.token)
-        told = why or (lease.reason if lease.state == _lease.RESTORING else "")
+        why = _first_cause(run, lease, why)
         lease = keeper.store.save(
-            lease.next(state=_lease.RESTORING, token=token, attempts=lease.attempts + 1, reason=told, hold=None, retry=None)
+            lease.next(state=_lease.RESTORING, token=token, attempts=lease.attempts + 1, reason=why, hold=None, retry=None)
         )
     try:
         keeper.units.stop(resource)
-        items = _undo_all(keeper.open_run(lease.run_id, resource), token)
+        guarded = keeper.open_run(lease.run_id, resource)
+        items = _undo_all(guarded, token)
     except KeeperError as error:
-        _quarantine(keeper, resource, str(error), again=error.kind != UNPROVEN)
+        _quarantine(keeper, resource, why, error)
         raise
     bad = [one for one in items if one["verdict"] in (CONFLICT, FAILED)]
     seconds = round(keeper.clock.boottime() - started, 3)
-    outcome = {"restored": not bad, "run_id": lease.run_id, "seconds": seconds, "items": items}
+    outcome = {"restored": not bad, "run_id": lease.run_id, "why": why, "seconds": seconds, "items": items}
     run.write(RESTORED, outcome)
+    if not bad and why != BY_RUN:
+        late.begin(guarded, lease)
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
         reason = "; ".join(f"{one['item']}: {one['why']}" for one in bad)
@@ -91,6 +104,13 @@ def _restore(keeper: Keeper, resource: str, why: str) -> Dict[str, Any]:
         retry = next_try(keeper, lease) if any(one["verdict"] == FAILED for one in bad) else None
         lease = keeper.store.save(lease.next(state=state, reason=reason, retry=retry))
     return {**outcome, "state": lease.state, "reason": lease.reason}
+
+
+def _first_cause(run: RunDir, lease: Lease, why: str) -> str:
+    """Return what set a restore off first: one that was cut short, or failed and is tried again, keeps its cause."""
+    if lease.state == _lease.RESTORING:
+        return lease.reason or why
+    return str((run.load(RESTORED) or {}).get("why") or why) if why == AGAIN else why
 
 
 def next_try(keeper: Keeper, lease: Lease) -> Dict[str, Any]:
@@ -128,13 +148,14 @@ def untouched(run: RunDir) -> bool:
         return b"\n" not in (run.read(JOURNAL) or b"")  # not even its first record was whole
 
 
-def _quarantine(keeper: Keeper, resource: str, reason: str, *, again: bool) -> None:
+def _quarantine(keeper: Keeper, resource: str, why: str, error: KeeperError) -> None:
     with keeper.store.host_lock():
         lease = keeper.lease(resource)
-        retry = next_try(keeper, lease) if again else None
-        keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=reason, retry=retry))
+        retry = None if error.kind == UNPROVEN else next_try(keeper, lease)
+        keeper.store.save(lease.next(state=_lease.UNPROVEN, reason=str(error), retry=retry))
+    outcome = {"restored": False, "run_id": lease.run_id, "why": why, "items": []}
     with contextlib.suppress(OSError, _fsio.FileError):  # an earlier try's good word must not stand for this one
-        keeper.store.run(lease.run_id, resource).write(RESTORED, {"restored": False, "run_id": lease.run_id, "items": []})
+        keeper.store.run(lease.run_id, resource).write(RESTORED, outcome)
 
 
 def _undo_all(run: GuardedRun, token: int) -> List[Dict[str, Any]]:
@@ -344,67 +365,9 @@ def _clean(keeper: Keeper, resource: str) -> None:
                         item_engine.clean(guarded, item)
             if units:
                 guards.remove(keeper, units, run)
-        names = run.names()
-        run.remove(*[name for name in names if name.startswith(("unit-", "engine-", "window-"))], KEY)
+        names = [name for name in run.names() if name.startswith(("unit-", "engine-", "window-"))]
+        run.remove(*names, *([] if late.lasts(keeper, run) else [KEY]))
         run.write(CLOSED, {"at": keeper.clock.wall()})
+    if lease.state == _lease.FREE:
+        forget_untouched(keeper, resource)
     keeper.store.prune(resource, HISTORY)
-
-
-def settle(keeper: Keeper, resource: str, name: str, keep: str, reason: str) -> Dict[str, Any]:
-    """Settle one item in conflict as a person decides; it is recorded who and why.
-
-    ``proof`` instead of an item, with ``current``: everything is put back, and what differs all the same may stay as it is. The
-    live predicates must hold even so.
-
-    Returns:
-        ``{item, verdict, why}``.
-    """
-    if keep not in ("original", "current") or not reason.strip():
-        raise KeeperError(USAGE, "settle takes --keep original or current, and a --reason")
-    with keeper.store.restore_lock(resource, ATTACH_WAIT):
-        lease = keeper.lease(resource)
-        if lease.state != _lease.UNPROVEN:
-            raise KeeperError(USAGE, f"{resource} is {lease.state}; only what is in quarantine can be settled")
-        run = keeper.open_run(lease.run_id, resource)
-        if name == PROOF_ITEM:
-            return _waive(run, keep, reason)
-        item = run.find(name)
-        if item is None:
-            raise KeeperError(USAGE, f"there is no open item {name!r}")
-        verdict = Verdict(UNDONE, "settled: it stays as it is")
-        if item.kind == "file":
-            item = item_file.first_of(run, item.intent["path"]) or item
-            verdict = item_file.settle(Undo(run, lease.token, item), keep)
-        elif keep == "original":
-            raise KeeperError(USAGE, f"{name} is a {item.kind}: only a file's original can be put in place by hand")
-        if not verdict.settled:
-            raise KeeperError(UNPROVEN, verdict.why)
-        run.dir.append(_journal.SETTLED, ref=item.seq, keep=keep, reason=reason[:1000], at=keeper.clock.wall(), why=verdict.why)
-        return {"item": item.name, "verdict": verdict.verdict, "why": verdict.why}
-
-
-def _waive(run: GuardedRun, keep: str, reason: str) -> Dict[str, Any]:
-    left = [one.name for one in run.dir.items() if one.open]
-    if left or keep != "current":
-        raise KeeperError(
-            USAGE, f"{PROOF_ITEM} takes --keep current, once everything is put back (left: {', '.join(left) or 'nothing'})"
-        )
-    failures = (run.dir.load(PROOF) or {}).get("failures") or []
-    paths = sorted({f"{one['probe']}.{one['path']}" for one in failures if one.get("part") == "invariant" and one.get("path")})
-    if not paths:
-        raise KeeperError(
-            USAGE, "nothing in the last proof can be left as it is: what it misses is live, or could not be looked at"
-        )
-    run.dir.append(_journal.WAIVED, paths=paths, reason=reason[:1000], at=run.keeper.clock.wall())
-    return {"item": PROOF_ITEM, "verdict": UNDONE, "why": f"settled: it may stay as it is: {', '.join(paths)}"}
-
-
-def readable(keeper: Keeper, resource: str) -> Optional[str]:
-    """Return why a resource cannot be judged, None when it can."""
-    try:
-        lease = keeper.store.lease(resource)
-        if lease.run_id and lease.state != _lease.FREE:
-            keeper.store.run(lease.run_id, resource).journal()
-    except (LeaseError, _journal.JournalError, FileNotFoundError, _fsio.FileError) as error:
-        return str(error)
-    return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _journal, _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot, Lease
 
-from keeper import restore
+from keeper import late, restore
 from keeper import watch as watching
 from keeper.errors import KeeperError
 from keeper.ports import start_time
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRACE = 10.0  # seconds that a holder whose connection was cut has to come back
 ROUND = 10.0  # seconds that one sweep goes on looking: starting a program costs more than many looks
 PAUSE = 0.5  # seconds between two looks
+STARTED_ANEW = "the machine was started anew under it"
 _GUARD_EVERY = 4  # looks
 
 
@@ -53,16 +54,21 @@ def due(keeper: Keeper, resource: str) -> str:
     if lease.state in (_lease.RESTORING, _lease.PROVING):
         return "" if keeper.store.restoring(resource) else f"its restore was cut short ({lease.state})"
     if lease.state == _lease.UNPROVEN:
-        return "it is time to try again" if retry_due(keeper, lease) else ""
+        return restore.AGAIN if retry_due(keeper, lease) else ""
     return "its run left changes behind although the lease is free" if restore.left_open(keeper, resource) else ""
 
 
+def ended(keeper: Keeper, lease: Lease) -> str:
+    """Return why a held lease is over, empty while it lasts."""
+    if lease.deadline is None or lease.deadline.boot != keeper.clock.boot():
+        return STARTED_ANEW
+    return "its time ran out" if keeper.over(lease) else ""
+
+
 def _held_due(keeper: Keeper, lease: Lease) -> str:
-    boot = keeper.clock.boot()
-    if lease.deadline is None or lease.deadline.boot != boot:
-        return "" if reboot_expected(keeper, lease) else "the machine was started anew under it"
-    if keeper.over(lease):
-        return "its time ran out"
+    over = ended(keeper, lease)
+    if over:
+        return "" if over == STARTED_ANEW and reboot_expected(keeper, lease) else over
     cut = None if lease.keep else lost_at(keeper, lease)
     if cut is not None and keeper.clock.boottime() >= cut + GRACE:
         return f"its holder has been gone for {GRACE:g} s"
@@ -94,7 +100,7 @@ def look(keeper: Keeper, *, watch: bool) -> Dict[str, str]:
 
     Args:
         keeper: This machine's.
-        watch: Whether guarded files are looked at, too.
+        watch: Whether guarded files are looked at, too, and those that were put back not long ago.
     """
     found: Dict[str, str] = {}
     for resource in keeper.store.resources():
@@ -106,12 +112,26 @@ def look(keeper: Keeper, *, watch: bool) -> Dict[str, str]:
             continue  # what cannot be read is nobody's to touch; the others are looked at
         if why:
             found[resource] = why
+    if watch:
+        _look_after(keeper)
     return found
 
 
+def _look_after(keeper: Keeper) -> None:
+    """Look for late writes, and take away what somebody who died left of a lease that is free: else we would go on for ever."""
+    for resource in keeper.store.resources():
+        with contextlib.suppress(KeeperError, OSError, _journal.JournalError):
+            if late.watched(keeper.store, resource):
+                with keeper.store.host_lock():
+                    late.look(keeper, resource)
+            if keeper.store.open_runs(resource) and keeper.lease(resource).state == _lease.FREE:
+                restore.clean(keeper, resource)
+
+
 def owed(keeper: Keeper) -> List[str]:
-    """Return the resources that are not free and cleaned up."""
-    return [name for name in keeper.store.resources() if keeper.store.open_runs(name)]
+    """Return the resources that are not free and cleaned up, or still watched for late writes."""
+    store = keeper.store
+    return [name for name in store.resources() if store.open_runs(name) or late.watched(store, name)]
 
 
 def sweep(keeper: Keeper, seconds: float = ROUND) -> Mapping[str, str]:

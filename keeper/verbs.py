@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
@@ -11,6 +11,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lea
 from keeper import (
     VERSION,
     acquire,
+    by_hand,
     confirm,
     item_calls,
     item_command,
@@ -18,10 +19,14 @@ from keeper import (
     item_file,
     item_service,
     item_tree,
+    late,
     queue,
+    reboot,
     restore,
+    sweep,
 )
-from keeper.core import Keeper, Request, fence_of, number, public, text
+from keeper import settle as settling
+from keeper.core import Keeper, Request, fence_of, iso, name_of, number, public, text
 from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
 from keeper.store import CLOSED, RunDir
 
@@ -59,33 +64,37 @@ def look(keeper: Keeper, request: Request) -> Dict[str, Any]:
     return {"snapshot": keeper.looker.take(probes, run.fingerprints, taken.get("snapshot"))}
 
 
-def may_end(keeper: Keeper, lease: Lease, request: Request) -> bool:
-    """Whether the caller may end a lease: its own, run out, of a holder known dead, or by force with its run's name."""
-    if lease.state != _lease.HELD or keeper.over(lease):
-        return True
+def may_end(keeper: Keeper, lease: Lease, request: Request) -> str:
+    """Return why the caller may end a lease: its own, run out, of a holder known dead, by force with its run's name; or nothing."""
     nonce = request.get("nonce")
     if isinstance(request.get("fence"), Mapping):
         nonce = request["fence"].get("nonce")
     if isinstance(nonce, str) and lease.owned_by(nonce):
-        return True
+        return restore.BY_RUN
+    if lease.state != _lease.HELD:
+        return restore.BY_SOMEBODY
+    over = sweep.ended(keeper, lease)
+    if over:
+        return over
     if request.get("force") is True and request.get("run_id") == lease.run_id:
-        return True
-    return acquire.gone(lease, request)
+        return "somebody took it from its run (--force)"
+    return acquire.GONE if acquire.gone(lease, request) else ""
 
 
-def _judge(keeper: Keeper, resource: str, request: Request) -> Optional[Dict[str, Any]]:
-    """Return the answer when there is nothing to do, None when the resource is to be restored. Raises KeeperError(busy)."""
+def _judge(keeper: Keeper, resource: str, request: Request) -> Tuple[Optional[Dict[str, Any]], str]:
+    """Return the answer when there is nothing to do, else None and why the resource is restored. Raises KeeperError(busy)."""
     with keeper.store.host_lock():
         lease = restore.adopt(keeper, resource)
         run_id = request.get("run_id")
         if lease.state == _lease.FREE:
-            return _nothing(keeper, lease, run_id, f"{resource} is free")
+            return _nothing(keeper, lease, run_id, f"{resource} is free"), ""
         if run_id is not None and run_id != lease.run_id:
             why = f"run {run_id} does not hold {resource} (any more), run {lease.run_id} does"
-            return _nothing(keeper, lease, run_id, why)
-        if not may_end(keeper, lease, request):
+            return _nothing(keeper, lease, run_id, why), ""
+        why = may_end(keeper, lease, request)
+        if not why:
             raise acquire.busy(lease, "its holder is not known to be dead; --force --run ID overrules")
-    return None
+    return None, why
 
 
 def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> Dict[str, Any]:
@@ -104,19 +113,19 @@ def _nothing(keeper: Keeper, lease: Lease, run_id: Optional[str], why: str) -> D
 
 def undo(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Undo everything: ``{resource, fence?, run_id?, nonce?, force?, holder_gone?}``; the proof is another call."""
-    resource = _name("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
+    resource = name_of("resource", request.get("resource") or (request.get("fence") or {}).get("resource"))
     if isinstance(request.get("fence"), Mapping):
         request = {"run_id": request["fence"].get("run_id"), **request}
-    nothing = _judge(keeper, resource, request)
+    nothing, why = _judge(keeper, resource, request)
     if nothing is not None:
         return {**nothing, "resource": resource}
-    return {"nothing_to_do": False, "resource": resource, **restore.restore(keeper, resource)}
+    return {"nothing_to_do": False, "resource": resource, **restore.restore(keeper, resource, why)}
 
 
 def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Prove and free what was restored: ``{resource, deadline?}``."""
     deadline = None if request.get("deadline") is None else number(request, "deadline", 0.0, 0.0, 86400.0)
-    return restore.prove(keeper, _name("resource", request.get("resource")), deadline)
+    return restore.prove(keeper, name_of("resource", request.get("resource")), deadline)
 
 
 def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
@@ -127,7 +136,7 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
     Returns:
         ``{restored, proven, nothing_to_do, resources: {name: {...}}}``; without a resource every one of the machine.
     """
-    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    names = [name_of("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
     found: Dict[str, Any] = {}
     for name in names:
         found[name] = _recover_one(keeper, name, request, alone=len(names) == 1)
@@ -142,22 +151,32 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
 def _recover_one(keeper: Keeper, name: str, request: Request, *, alone: bool) -> Dict[str, Any]:
     """Recover one resource; where there are several, a refusal is an answer and does not keep the others from theirs."""
     try:
-        nothing = _judge(keeper, name, request)
+        nothing, why = _judge(keeper, name, request)
         if nothing is None:
-            return (acquire.begin if request.get("begin") is True else acquire.recover_now)(keeper, name)
+            if request.get("begin") is True:
+                return acquire.begin(keeper, name, why)
+            return _with_help(keeper, acquire.recover_now(keeper, name, why), name)
         restore.clean(keeper, name)
     except KeeperError as error:
+        if error.kind == UNPROVEN:
+            error.details = _with_help(keeper, error.details, name)
         if alone:
             raise
         return {"restored": False, "proven": False, "nothing_to_do": False, **error.document()}
     return nothing
 
 
+def _with_help(keeper: Keeper, answer: Dict[str, Any], resource: str) -> Dict[str, Any]:
+    """Return an answer with what a person can do, where the keeper cannot."""
+    found = None if answer.get("proven") else by_hand.needed(keeper.store, resource)
+    return answer if found is None else {**answer, "by_hand": found}
+
+
 def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Settle one item and prove again: ``{resource, item, keep, reason}``."""
-    resource = _name("resource", request.get("resource"))
-    done = restore.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
-    return {**done, **acquire.recover_now(keeper, resource)}
+    resource = name_of("resource", request.get("resource"))
+    done = settling.settle(keeper, resource, text(request, "item"), str(request.get("keep")), str(request.get("reason") or ""))
+    return {**acquire.recover_now(keeper, resource, "a person settled what kept it"), **done}
 
 
 # Telling
@@ -165,7 +184,7 @@ def settle(keeper: Keeper, request: Request) -> Dict[str, Any]:
 
 def status(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Say who has what: ``{resource?}``; returns ``{version, leases: [...]}``. Changes nothing."""
-    names = [_name("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
+    names = [name_of("resource", request["resource"])] if request.get("resource") else keeper.store.resources()
     return {"schema": 1, "version": VERSION, "leases": [_describe(keeper, name) for name in names]}
 
 
@@ -173,7 +192,8 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     try:
         lease = keeper.store.lease(resource)
     except LeaseError as error:
-        return {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+        unread = {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+        return _with_help(keeper, unread, resource)
     found: Dict[str, Any] = {
         **public(lease),
         "over": lease.state == _lease.HELD and keeper.over(lease),
@@ -182,7 +202,10 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
         "restoring_now": keeper.store.restoring(resource),
         "hold": _hold(keeper, lease),
         "retry_in": _retry_in(keeper, lease),
+        "expect_reboot": _expected(keeper, lease),
         "queue": queue.public(keeper, resource),
+        "late_writes": late.writes(keeper, resource, lease.since),
+        "watched_for": late.watched_for(keeper, resource),
         "items": [],
     }
     if not lease.run_id:
@@ -191,12 +214,17 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     try:
         found["items"] = [_brief(one) for one in run.items()]
         found["proof"] = run.load(restore.PROOF)
+        found["restored"] = _without_items(run.load(restore.RESTORED))
     except FileNotFoundError:
         found["items"] = []
     except _journal.JournalError as error:
         if lease.state != _lease.FREE:
-            found["reason"] = f"the journal cannot be read: {error}"
-    return found
+            found.update(state=_lease.UNPROVEN, reason=f"the journal cannot be read: {error}")
+    return _with_help(keeper, found, resource) if found["state"] == _lease.UNPROVEN else found
+
+
+def _without_items(restored: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+    return None if restored is None else {key: value for key, value in restored.items() if key != "items"}
 
 
 def _hold(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
@@ -208,6 +236,14 @@ def _hold(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
         "generation": lease.hold["generation"],
         "cut_for": None if cut is None else round(keeper.clock.boottime() - float(cut), 1),
     }
+
+
+def _expected(keeper: Keeper, lease: Lease) -> Optional[Dict[str, Any]]:
+    """Return the reboot that is announced: ``{until, by, came}``, None when none is, or its time is over."""
+    expected = lease.expect_reboot
+    if lease.state != _lease.HELD or not expected or keeper.clock.wall() >= float(expected["until"]):
+        return None
+    return {"until": iso(expected["until"]), "by": expected.get("by") or "its run", "came": expected.get("boot") is not None}
 
 
 def _retry_in(keeper: Keeper, lease: Lease) -> Optional[float]:
@@ -248,11 +284,11 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Return what a run leaves for a reader, no secrets in it: ``{resource, run_id?}``.
 
     Returns:
-        ``{run_id, before, after, restored, proof, journal: [records]}``.
+        ``{run_id, before, after, restored, proof, late, journal: [records]}``.
     """
-    resource = _name("resource", request.get("resource"))
+    resource = name_of("resource", request.get("resource"))
     run_id = request.get("run_id") or keeper.lease(resource).run_id
-    run = keeper.store.run(_name("run", run_id), resource)
+    run = keeper.store.run(name_of("run", run_id), resource)
     if run_id not in [one.run_id for one in keeper.store.runs(resource)]:
         raise KeeperError(USAGE, f"run {run_id} left nothing here for {resource}")
     before = run.load(restore.BEFORE) or {}
@@ -262,6 +298,7 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
         "after": run.load(restore.AFTER),
         "restored": run.load(restore.RESTORED),
         "proof": run.load(restore.PROOF),
+        "late": run.load(late.LATE),
         "journal": _records(run),
         "closed": run.exists(CLOSED),
     }
@@ -281,13 +318,6 @@ def _without_secrets(node: Any) -> Any:
     return node
 
 
-def _name(kind: str, value: Any) -> str:
-    try:
-        return _lease.check_name(kind, value)
-    except ValueError as error:
-        raise KeeperError(USAGE, str(error)) from error
-
-
 VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
     "acquire": acquire.acquire,
     "renew": acquire.renew,
@@ -305,7 +335,7 @@ VERBS: Dict[str, Callable[[Keeper, Request], Dict[str, Any]]] = {
     "recover": recover,
     "settle": settle,
     "confirm": confirm.confirm,
-    "expect_reboot": confirm.expect_reboot,
+    "expect_reboot": reboot.expect,
     "status": status,
     "evidence": evidence,
 }

@@ -54,7 +54,7 @@ def encode(record: Record) -> bytes:
 def _decode(line: bytes, number: int) -> Dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JournalError(f"record {number} is not JSON") from error
     if not isinstance(record, dict) or encode(record) != line + b"\n":
         raise JournalError(f"record {number} does not match its checksum")
@@ -94,6 +94,24 @@ def parse(raw: bytes) -> Parsed:
     if not records:
         raise JournalError("the journal is empty")
     return Parsed(tuple(records), length)
+
+
+def salvage(raw: bytes) -> Tuple[List[Record], int]:
+    """Return of a journal that cannot be trusted the records whose own checksum is right, of any version, and how many are not.
+
+    They are for the eyes of a person only: nothing of them may be acted upon, and a key may hold anything.
+    """
+    lines = raw.split(b"\n")[:-1]
+    records = [record for record in map(_whole, lines) if record is not None]
+    return records, len(lines) - len(records)
+
+
+def _whole(line: bytes) -> Optional[Record]:
+    try:
+        record = json.loads(line)
+        return record if isinstance(record, dict) and encode(record) == line + b"\n" else None
+    except (ValueError, RecursionError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Lease:
         arming: What will restore without us: ``not armed`` until a dead-man proved that it lives.
         hold: Connection of the holder ``{generation, pid, started, lost_at}``; ``pid`` and ``started`` (clock ticks) are
             those of the keeper's end of it, ``lost_at`` (seconds of CLOCK_BOOTTIME) is when it was cut, None while it stands.
-        expect_reboot: Planned reboot ``{until, boot}``: ``until`` is wall time, the only clock that outlives a boot.
+        expect_reboot: Planned reboot ``{until, boot, by}``: ``until`` is wall time, the only clock that outlives a boot.
         retry: When a restore or proof that failed is tried again ``{boottime, boot}``; None: only when somebody asks.
         lock: The product's own lock ``{path, holder}`` that is held as long as the lease is.
     """

@@ -46,7 +46,7 @@ leases:
   sample: [{resource: miner-0, state: held, run_id: 20260101T000000Z-abcdef, holder: {host: desk, user: ann, pid: 42},
     deadline: "2026-01-01T01:00:00+00:00"}]
 evidence:
-  description: "Journal, looks and proof of the run: C({run_id, before, after, restored, proof, journal, closed})."
+  description: "Journal, looks and proof of the run: C({run_id, before, after, restored, proof, late, journal, closed})."
   returned: when a run is asked for
   type: dict
   sample: {run_id: 20260101T000000Z-abcdef, journal: []}

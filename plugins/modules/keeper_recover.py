@@ -52,6 +52,8 @@ restored: {description: 'Bytes, modes, units and image ids are back.', returned:
 proven: {description: The host was compared and is as before., returned: always, type: bool, sample: true}
 nothing_to_do: {description: It was free already., returned: always, type: bool, sample: false}
 begun: {description: 'The restore was set off, and goes on.', returned: when O(begin) was asked for, type: bool, sample: true}
+why: {description: 'What set the restore off, or why there was nothing to do.', returned: success, type: str,
+  sample: its own run asked for it}
 state: {description: State of the lease., returned: success, type: str, sample: free}
 seconds: {description: How long restore and proof took., returned: success, type: float, sample: 12.3}
 items: {description: What became of each change., returned: success, type: list, elements: dict, sample: [{item: miner-config,

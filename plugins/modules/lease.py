@@ -82,6 +82,14 @@ hold:
   type: int
   sample: 1
 recovered: {description: What had to be put back first., returned: when acquired, type: dict, sample: null}
+late_writes:
+  description: >-
+    Files of the runs before that somebody wrote C(after) so many seconds, when they were put back; each is a warning as well.
+    Who that was is not known, and may still be at work.
+  returned: when acquired
+  type: list
+  elements: dict
+  sample: [{run_id: 20260101T000000Z-abcdef, path: /etc/app.conf, what: was written, at: 1767225600.0, after: 12.5}]
 busy:
   description: Who holds it; with a place in the queue, C(position) and C(expected_seconds).
   returned: when refused
@@ -131,6 +139,8 @@ def main() -> None:
         answer = _keeper_client.call(verb, given)
     except _keeper_client.KeeperError as error:
         module.fail_json(msg=str(error), **error.answer)
+    for one in answer.get("late_writes") or ():
+        module.warn(f"{one['path']} {one['what']} {one['after']:g} s after run {one['run_id']} was undone; by whom cannot be told")
     names = {"resource": given["resource"], "run_id": given["run_id"]}
     module.exit_json(changed=not answer.get("already", False), **{**names, **answer})
 

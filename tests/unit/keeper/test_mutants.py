@@ -10,10 +10,10 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lea
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from keeper import hold, item_file, restore
+from keeper import hold, item_file, late, restore
 from keeper.core import GuardedRun, Keeper
 from keeper.store import RunDir, Store
-from tests.unit.keeper import memory, test_acquire, test_crash, test_fence, test_simulation, test_triggers
+from tests.unit.keeper import memory, test_acquire, test_crash, test_fence, test_late_writes, test_simulation, test_triggers
 from tests.unit.keeper.bench import Bench
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ def the_torn_line_stays(patch: Patch) -> None:
     patch.setattr(RunDir, "append", blunt)
 
 
+def the_watch_never_ends(patch: Patch) -> None:
+    """Late writes are looked for as long as there is a machine."""
+    patch.setattr(late, "lasts", lambda _keeper, _run: True)
+
+
 def history(_bench: Bench) -> None:
     """Some hundred histories of the simulation, without looking for the shortest that fails."""
     rules = settings(
@@ -193,6 +198,7 @@ MUTANTS: Dict[Callable[[Patch], None], Tuple[str, Case]] = {
         test_triggers.test_what_somebody_changed_after_the_undo_can_be_accepted_by_a_person,
     ),
     a_token_is_given_twice: ("tokens grow", test_acquire.test_tokens_grow_even_if_the_leases_are_lost),
+    the_watch_never_ends: ("one ttl", test_late_writes.test_the_watch_ends_after_one_ttl_and_takes_the_key_along),
     the_torn_line_stays: ("a lease that ran out", test_triggers.test_a_lease_that_ran_out_goes_back_by_itself_and_is_proven),
 }
 

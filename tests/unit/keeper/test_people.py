@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_client, _keeper_holder
 
 from keeper import __main__ as entry
-from keeper import human, units
+from keeper import cli, human, units
 from keeper.build import build, contents
 from tests.unit.keeper.bench import NONCE, Bench, names
 
@@ -124,6 +124,22 @@ def test_the_program_takes_nothing_but_the_standard_library() -> None:
                 assert top in sys.stdlib_module_names or top in ("keeper", "ansible_collections"), f"{name}: {line}"
 
 
+def test_what_a_person_types_to_announce_a_reboot(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("BENCHKEEPER_STATE_DIR", str(bench.state))
+    monkeypatch.setattr(cli, "real_keeper", lambda _root: bench.keeper)
+    monkeypatch.setattr(cli, "state_directory", lambda: str(bench.state))
+    monkeypatch.setenv("SUDO_USER", "ann")
+    bench.acquire()
+    assert cli.main(["expect-reboot", "--within", "90", "--resource", "miner-0"]) == 0
+    assert "keeps it over one reboot if it is back by" in capsys.readouterr().out
+    assert bench.lease().expect_reboot["by"] == "ann"
+    assert cli.main(["expect-reboot", "--within", "90", "--resource", "other-0"]) == 2
+    assert capsys.readouterr().out == "keeper: nothing to announce a reboot for: other-0 is free, a reboot changes nothing\n"
+    assert cli.main(["expect-reboot", "--within", "90", "--resource", "../x"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["expect-reboot"])
+
+
 @pytest.mark.parametrize(
     ("words", "looks"),
     [
@@ -172,10 +188,10 @@ def test_answers_and_refusals_of_the_keeper() -> None:
         return outcome
 
     outcome: Tuple[int, bytes, bytes] = (0, b'{"token": 3}', b"")
-    assert _keeper_client.call("renew", {"fence": {"nonce": "s"}}, run) == {"token": 3}
+    assert _keeper_client.call("renew", {"fence": {"nonce": "s"}}, run)["token"] == 3
     assert asked[0][0][1:] == [_keeper_client.PROGRAM, "call", "renew"]
     outcome = (4, b'{"restored": false}', b"")
-    assert _keeper_client.call("restore", {}, run) == {"restored": False}
+    assert _keeper_client.call("restore", {}, run)["restored"] is False
     outcome = (75, b'{"busy": {"run_id": "r"}, "error": {"kind": "busy", "message": "taken"}}', b"")
     with pytest.raises(_keeper_client.KeeperError, match="taken") as caught:
         _keeper_client.call("acquire", {}, run)

@@ -260,6 +260,8 @@ class History(RuleBasedStateMachine):
         state = self.state()
         if state == "free":
             self.at_rest_it_is_as_it_was()
+            keys = [name for name in self.world.files.tree("/var/lib/benchkeeper") if name.endswith("/key")]
+            assert keys == [], "a key is left for ever, and the sweep with it"
             before = self.world.files.tree("/etc")
             answer = self.world.call("recover", resource=RESOURCE)
             assert answer["code"] == 0, "I5: recovering what is back is no error"

@@ -218,6 +218,91 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
+# What set a restore off
+
+
+def cause(bench: Bench) -> str:
+    """Return what set the last restore off, as evidence and people are told."""
+    told = str(bench.call("evidence", resource="miner-0", run_id="run-1")["restored"]["why"])
+    page = human.render("status", bench.call("status"))
+    assert bench.call("status")["leases"][0]["restored"]["why"] == told
+    assert f"restored because {told}" in page
+    return told
+
+
+def ran_out(bench: Bench) -> None:
+    bench.clock.now += 60
+
+
+def started_anew(bench: Bench) -> None:
+    rebooted(bench)
+    boot.boot(bench.restart())
+
+
+def lost(bench: Bench) -> None:
+    hold.begin(bench.restart(), {"fence": bench.fence}).cut()
+    bench.clock.now += sweep.GRACE
+
+
+def asked_by_its_run(bench: Bench) -> None:
+    bench.call("recover", resource="miner-0", nonce=NONCE)
+
+
+def taken_by_force(bench: Bench) -> None:
+    bench.call("recover", resource="miner-0", force=True, run_id="run-1")
+
+
+def wanted_by_another(bench: Bench) -> None:
+    holder = {key: HOLDER[key] for key in ("controller_id", "pid", "start_time")}
+    bench.call("release", fence={**bench.fence, "run_id": "run-2", "nonce": "f" * 32, "token": take(bench, holder_gone=holder)})
+
+
+def take(bench: Bench, **more: Any) -> int:
+    return int(bench.call("acquire", **OTHER, **more)["token"])
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (ran_out, "its time ran out"),
+        (started_anew, "the machine was started anew under it"),
+        (lost, "its holder has been gone for 10 s"),
+        (asked_by_its_run, "its own run asked for it"),
+        (taken_by_force, "somebody took it from its run (--force)"),
+        (wanted_by_another, "its holder's own computer said that it is dead"),
+    ],
+)
+def test_what_set_a_restore_off_is_written_down(bench: Bench, end: Any, why: str) -> None:
+    borrow(bench)
+    end(bench)
+    swept(bench)
+    if end is wanted_by_another:  # the status is that of the next one by now
+        assert bench.call("evidence", resource="miner-0", run_id="run-1")["restored"]["why"] == why
+    else:
+        assert cause(bench) == why
+
+
+def test_a_restore_that_failed_or_was_cut_short_keeps_what_set_it_off(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.triggers.asleep = True
+    bench.clock.now += 60
+    keeper = bench.restart()
+    with keeper.store.host_lock():
+        restore.mark(keeper, "miner-0", "a test")
+    bench.triggers.asleep = False
+    probe = {"gone": {"kind": "file", "path": str(path)}}
+    before = bench.state / "runs" / "run-1" / "miner-0" / "before.json"
+    unlike = {"host": "h", "kinds": {"gone": "file"}, "invariant": {"gone": {"exists": False}}, "observed": {}, "errors": {}}
+    before.write_text(json.dumps({"probes": probe, "proof": {"deadline": 0}, "snapshot": unlike}))
+    for _try in range(3):
+        swept(bench)
+        assert bench.lease().state == "unproven"
+        assert cause(bench) == "a test"
+        bench.clock.now += 700
+    bench.try_call("recover", resource="miner-0")
+    assert cause(bench) == "somebody asked for it"
+
+
 # Third parties while it is borrowed
 
 EDIT = {"json": [{"op": "set", "path": "pool", "value": "ours"}]}
@@ -347,6 +432,90 @@ def test_an_announced_reboot_without_the_holder_goes_back(bench: Bench) -> None:
     bench.clock.now += 71
     assert swept(bench) == {"miner-0": "its time ran out"}
     assert path.read_text() == "theirs"
+
+
+def test_a_person_announces_a_reboot_for_what_is_lent(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.call("acquire", **{**OTHER, "resource": "other-0"})
+    hold.begin(bench.restart(), {"fence": bench.fence})
+    left = bench.call("status")["leases"][0]["left"]
+    answer = bench.call("expect_reboot", within=90, by="ann")
+    page = human.render("expect-reboot", answer)
+    assert "miner-0: run run-1 of ann@desk, process 42 keeps it over one reboot if it is back by" in page
+    assert "other-0: run run-2" in page
+    assert bench.call("status")["leases"][0]["left"] == left  # a person is no sign of life
+    assert "a reboot is expected (announced by ann) until" in human.render("status", bench.call("status"))
+    rebooted(bench, 20.0)
+    assert boot.boot(bench.restart()) == []
+    assert "a reboot came; its run has to be back until" in human.render("status", bench.call("status"))
+    assert path.read_text() == "ours"
+    bench.clock.now += 50
+    hold.begin(bench.restart(), {"fence": bench.fence})
+    bench.clock.now += 21
+    assert swept(bench) == {"other-0": "its time ran out"}  # nobody came back for this one
+    assert (path.read_text(), bench.lease().state) == ("ours", "held")
+
+
+def test_a_reboot_that_did_not_come_changes_nothing(bench: Bench) -> None:
+    path = borrow(bench)
+    bench.call("expect_reboot", within=10, by="ann", resource="miner-0")
+    bench.clock.now += 11
+    assert bench.call("status")["leases"][0]["expect_reboot"] is None
+    rebooted(bench)
+    boot.boot(bench.restart())
+    assert path.read_text() == "theirs"
+
+
+def _nobody(_bench: Bench) -> None:
+    pass
+
+
+def _given_back(bench: Bench) -> None:
+    borrow(bench)
+    bench.call("recover", resource="miner-0", nonce=NONCE)
+
+
+def _ran_out(bench: Bench) -> None:
+    borrow(bench)
+    bench.clock.now += 60
+
+
+def _cut_off(bench: Bench) -> None:
+    borrow(bench)
+    hold.begin(bench.restart(), {"fence": bench.fence}).cut()
+
+
+def _being_restored(bench: Bench) -> None:
+    borrow(bench)
+    with bench.keeper.store.host_lock():
+        restore.mark(bench.restart(), "miner-0", "a test")
+
+
+@pytest.mark.parametrize(
+    ("begin", "code", "why"),
+    [
+        (_nobody, 2, "nothing on this machine was ever lent"),
+        (_given_back, 2, "miner-0 is free, a reboot changes nothing"),
+        (_ran_out, 3, "miner-0 ran out"),
+        (_cut_off, 3, "miner-0 lost its holder"),
+        (_being_restored, 3, "miner-0 is restoring, which goes on after a reboot by itself"),
+    ],
+)
+def test_a_reboot_that_would_carry_nothing_over_is_not_announced(bench: Bench, begin: Any, code: int, why: str) -> None:
+    begin(bench)
+    got, answer = bench.try_call("expect_reboot", within=60, by="ann")
+    assert got == code
+    assert why in answer["error"]["message"]
+    assert bench.try_call("expect_reboot", within=0, by="ann")[0] == 2
+    assert bench.try_call("expect_reboot", within=60)[0] == 2  # neither a run nor a person
+
+
+def test_the_others_are_told_why_not(bench: Bench) -> None:
+    borrow(bench)
+    bench.call("acquire", **{**OTHER, "resource": "other-0", "ttl": 1})
+    bench.clock.now += 2
+    page = human.render("expect-reboot", bench.call("expect_reboot", within=60, by="ann"))
+    assert page.splitlines()[1] == "other-0: ran out, everything is put back"
 
 
 # The connection itself
