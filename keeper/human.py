@@ -51,6 +51,12 @@ def _advice(one: Mapping[str, Any]) -> List[str]:
                 "  Everything is put back; somebody else changed what the proof misses. If that is right:",
                 f"  sudo keeper settle proof{resource} --keep current --reason 'why'",
             ]
+        if one.get("unreadable"):
+            lines = [
+                "  Nothing of it is executed. Each original stands hidden beside its file, as .NAME.bk-RUN-NUMBER; find them,",
+                "  compare, and move each over its file by hand:",
+                f"  sudo find / -xdev -name '.*.bk-{one.get('run_id') or ''}*'",
+            ]
         return [*lines, f"  Try the restore and the proof again:  sudo keeper recover{resource}"]
     return []
 

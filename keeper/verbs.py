@@ -168,7 +168,8 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     try:
         lease = keeper.store.lease(resource)
     except LeaseError as error:
-        return {"resource": resource, "state": _lease.UNPROVEN, "reason": f"the lease cannot be read: {error}", "items": []}
+        told = f"the lease cannot be read: {error}"
+        return {"resource": resource, "state": _lease.UNPROVEN, "reason": told, "items": [], "unreadable": True}
     found: Dict[str, Any] = {
         **public(lease),
         "over": lease.state == _lease.HELD and keeper.over(lease),
@@ -191,6 +192,7 @@ def _describe(keeper: Keeper, resource: str) -> Dict[str, Any]:
     except _journal.JournalError as error:
         if lease.state != _lease.FREE:
             found["reason"] = f"the journal cannot be read: {error}"
+            found["unreadable"] = True
     return found
 
 
