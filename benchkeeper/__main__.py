@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import locale
 import os
 import sys
 from typing import IO
@@ -24,6 +26,27 @@ def open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
+def speak_utf8() -> None:
+    """Give the programs that we start a locale: ansible-core and its like do not start without one in UTF-8.
+
+    ``LC_ALL=C``, and a locale that a person's terminal brought along but this computer does not have, are usual on servers.
+    """
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+        known = str(locale.getlocale()[1]).lower() in ("utf-8", "utf8")
+    except (locale.Error, ValueError):
+        known = False
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    if not known:
+        for name in [name for name in os.environ if name.startswith("LC_")]:
+            del os.environ[name]
+        os.environ["LC_ALL"] = "C.UTF-8"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show stops nothing
+
+
 def say_the_rest(stream: IO[str]) -> None:
     """Print what is not printed yet; where that cannot be, it changes nothing about how a command ended."""
     try:
@@ -34,6 +57,7 @@ def say_the_rest(stream: IO[str]) -> None:
 
 if __name__ == "__main__":
     open_what_is_closed()
+    speak_utf8()
 
     from benchkeeper.cli import main
 

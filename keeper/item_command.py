@@ -113,7 +113,7 @@ def undo(ask: Undo) -> Verdict:
         ended = follow(ask, program, attempt)
         if ended.rc != 0:
             # What it said last often names who is in the way.
-            said = ask.run.keeper.looker.redact(ended.err or ended.out, []).strip().rpartition("\n")[2][-300:]
+            said = " ".join(ask.run.keeper.looker.redact(ended.err or ended.out, []).split())[-400:]
             why = f"{' '.join(program.argv[:3])} ended with {ended.rc}{': ' + said if said else ''}"
             continue
         left = _wrong(ask, spec) if verify else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.crash.machine import KEEPER, Loan, Machine, wish
+from tests.e2e.crash.machine import BOUND, KEEPER, Loan, Machine, wish
 from tests.e2e.crash.playing import Play
 
 if TYPE_CHECKING:
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 UNPROVEN = 4
 COMPOSE = """
 services:
-  app: {image: "crash-app:1", init: true, stop_grace_period: 1s}
-  db: {image: "crash-db:1", init: true, stop_grace_period: 1s, volumes: ["data:/data"]}
+  app: {image: "crash-app:1", stop_grace_period: 1s}
+  db: {image: "crash-db:1", stop_grace_period: 1s, volumes: ["data:/data"]}
 volumes: {data: {}}
 """
 # A branch gives the app another image, and starts one more service.
 BRANCH = """
 services:
-  app: {image: "crash-app:2", init: true, stop_grace_period: 1s}
-  db: {image: "crash-db:1", init: true, stop_grace_period: 1s, volumes: ["data:/data"]}
-  more: {image: "crash-app:2", init: true, stop_grace_period: 1s}
+  app: {image: "crash-app:2", stop_grace_period: 1s}
+  db: {image: "crash-db:1", stop_grace_period: 1s, volumes: ["data:/data"]}
+  more: {image: "crash-app:2", stop_grace_period: 1s}
 volumes: {data: {}}
 """
 # Two programs of the machine's own and what they need: no registry, a few megabytes.
@@ -103,7 +103,7 @@ def project(miner: Machine) -> Iterator[Project]:
 
 
 def kill_engine(machine: Machine) -> None:
-    machine.sh("systemctl kill -s KILL docker.service")
+    machine.sh("systemctl kill -s KILL docker.service; systemctl reset-failed docker.service; systemctl start docker.service")
     machine.until("the engine is back", lambda: machine.run("docker", "version").returncode == 0, 40)
 
 
@@ -298,7 +298,7 @@ def test_the_sweep_is_killed_and_another_trigger_does_it(miner: Machine, second:
     try:
         if second == "the sweep itself":
             miner.sh("systemctl kill -s KILL benchkeeper-sweep.service")
-            miner.until_state("free", 6 + 20)
+            miner.until_state("free", BOUND)
         else:
             miner.sh("systemctl stop benchkeeper-sweep.timer benchkeeper-sweep.service")
             time.sleep(7)

@@ -125,7 +125,7 @@ def test_a_hostile_branch_with_plain_ansible(miner: Machine, mark: Path, text: s
     assert miner.status()["state"] == "free"
 
 
-QUIET = {"TERM": "dumb", "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+QUIET = {"TERM": "dumb", "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
 
 
 @pytest.mark.case(

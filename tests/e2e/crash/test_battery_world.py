@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
 
 from benchkeeper import operations, sshfiles
-from tests.e2e.crash.machine import PATHS, Machine, wish
+from tests.e2e.crash.machine import BOUND, PATHS, Machine, wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,7 +174,7 @@ def test_a_machine_that_is_cut_off_puts_itself_back(miner: Machine) -> None:
     miner.must("renew", fence=loan.fence, ttl=5)
     with no_cable(miner.name):
         on_host(miner.name, "for turn in $(seq 300); do grep -q theirs " + path + " && exit 0; sleep 0.1; done; exit 1")
-    miner.until_state("free", 30)
+    miner.until_state("free", BOUND)
     loan.is_refused(path)
     assert miner.read(path) == "theirs"
     loan.is_over()

@@ -45,3 +45,19 @@ def test_a_file_that_is_opened_later_is_not_printed_into(tmp_path: Path) -> None
     )
     assert ended(f"{sys.executable} {script}", ">&- 2>&-") > 2
     assert (tmp_path / "later").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "words", ["LC_ALL=C", "LC_ALL=POSIX LANG=C", "LANG=xx_YY.UTF-8", "LANG=C.UTF-8 LC_TIME=xx_YY", "LANG=C.UTF-8", ""]
+)
+def test_what_is_started_finds_a_locale_in_utf8(tmp_path: Path, words: str) -> None:
+    script = tmp_path / "tongue.py"
+    ask = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getlocale()[1])"
+    script.write_text(
+        "import subprocess, sys\nfrom benchkeeper.__main__ import speak_utf8\nspeak_utf8()\nprint('\\u2713')\n"
+        f"sys.stdout.flush()\nsubprocess.run([sys.executable, '-c', {ask!r}], check=True)\n",
+        encoding="utf-8",
+    )
+    clean = f"env -i PATH=$PATH PYTHONPATH={ROOT} PYTHONIOENCODING=ascii {words}"
+    done = subprocess.run(["bash", "-c", f"{clean} {sys.executable} {script}"], check=True, capture_output=True, text=True)
+    assert done.stdout == "\\u2713\nUTF-8\n"
