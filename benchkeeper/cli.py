@@ -223,11 +223,11 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     every = None if options.sweep is None else 0
     if options.sweep not in (None, "all"):
         every = validate.number(options.sweep, "--sweep", 1, 100)
-    if not (random or borrowers or options.world or every is not None):
-        raise UsageError("nothing to do: give --sweep, --random N, --world or --borrowers N")
+    if not (random or borrowers or options.world or options.case or every is not None):
+        raise UsageError("nothing to do: give --sweep, --case F7, --random N, --world or --borrowers N")
     from benchkeeper import crash
 
-    return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every))
+    return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every, tuple(options.case)))
 
 
 def _bare(options: argparse.Namespace, paths: Paths) -> int:

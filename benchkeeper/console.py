@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # `./bench` says when it began if making the environment took time; whatever we start counts from its own beginning.
 _started = time.monotonic() - max(0.0, time.time() - float(os.environ.pop("BENCHKEEPER_STARTED", time.time())))
@@ -21,14 +21,14 @@ timings: dict[str, float] = {}
 
 
 def say(phase: str, text: str) -> None:
-    """Print one progress line; safe from threads."""
-    with _lock:
+    """Print one progress line; safe from threads. A terminal that is gone, or full, stops nothing."""
+    with _lock, suppress(OSError):
         print(f"{time.monotonic() - _started:4.0f}s  {phase:<8} {text}", file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:
-    """Print an error for a person."""
-    with _lock:
+    """Print an error for a person, who may be gone."""
+    with _lock, suppress(OSError):
         print(f"bench: {text}", file=sys.stderr, flush=True)
 
 

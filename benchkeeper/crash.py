@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchkeeper import crash_sweep, inventory, keeper_program, operations, player, signals
+from benchkeeper import battery, crash_sweep, inventory, keeper_program, operations, player, signals
 from benchkeeper.console import say
 from benchkeeper.crash_watch import GRACE, LIMIT, Run, Watched, bound_of, judge, watch
 from benchkeeper.errors import BusyError
@@ -179,19 +179,26 @@ def _plan(bench: Bench, options: CrashOptions, dice: random.Random) -> Iterator[
 
 
 def run_crash(options: CrashOptions) -> int:
-    """Strike, wait, print the tables; 0 when everything came back by itself each time, else 4."""
+    """Strike, wait, print the tables; 0 when everything came back by itself each time, else 4.
+
+    Raises:
+        UsageError: there is no such case.
+    """
+    code = battery.run_cases(options.cases) if options.cases else 0
+    if options.sweep is None and not (options.random or options.world or options.borrowers):
+        return code
     paths = checkout()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     dice = random.Random(seed)  # noqa: S311 - the same moments again for the same seed
     say("crash", f"seed {seed}")
     log = os.open(paths.work / "crash.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     lines = [f"seed {seed}; seconds from the blow until restored/proven"]
-    good = True
+    good = code == 0
     try:
         if options.sweep is not None:
             struck = crash_sweep.sweep(paths, options.stack, log, options.sweep or None, dice)
             lines += [*(row.line() for row in struck), *crash_sweep.told(struck)]
-            good = bool(struck) and not any(row.why for row in struck)
+            good = good and bool(struck) and not any(row.why for row in struck)
         if options.random or options.world or options.borrowers:
             rows = _strike(Bench(paths, options, log), options, dice)
             lines += [row.line() for row in rows]

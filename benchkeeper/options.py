@@ -93,6 +93,7 @@ class CrashOptions:
         seed: Makes it the same again; None draws one.
         stack: Folder name below `stacks/`.
         sweep: Boundaries of each kind of change to strike at; None for no sweep, 0 for every one.
+        cases: Names of cases of the battery.
     """
 
     random: int
@@ -101,6 +102,7 @@ class CrashOptions:
     seed: int | None
     stack: str
     sweep: int | None = None
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def _add_proofs(command: Adder) -> None:
     crash = command("crash", "kill controllers and machines in the middle of runs, do nothing, and see everything come back")
     every = "strike at every boundary of the journal, or at N of each kind of change"
     crash.add_argument("--sweep", nargs="?", const="all", metavar="N", help=every)
+    crash.add_argument("--case", action="append", default=[], metavar="F7|all", help="a case of the battery (may be repeated)")
     crash.add_argument("--random", default="0", metavar="N", help="kill -9 at N random moments")
     crash.add_argument("--world", action="store_true", help="power cuts, a pulled cable, a paused controller")
     crash.add_argument("--borrowers", default="0", metavar="N", help="let two borrowers ask at the same moment, N times")

@@ -5,7 +5,8 @@
     python docs/generate.py --check   exit code 1 when a file is not what it would be
 
 Sources: the argument specs of the roles, DOCUMENTATION, EXAMPLES and RETURN of the modules with their fragments, the docstrings of
-filters and probes, the first comment of each playbook, the parser of `./bench`. Nothing is imported but that parser.
+filters and probes, the first comment of each playbook, the parser of `./bench`, the markers of the battery's tests. Nothing is
+imported but that parser and what reads the markers.
 """
 
 from __future__ import annotations
@@ -265,6 +266,53 @@ def commands_page() -> str:
     return "\n".join([HEADER, "# ./bench", "", "See [exit-codes.md](exit-codes.md) for what a command ends with.", "", *parts])
 
 
+# The battery
+
+
+def mutants() -> Iterator[str]:
+    """Yield a row for each mutant of the keeper: what is wrong with it, and the case that notices."""
+    tree = ast.parse((ROOT / "tests" / "unit" / "keeper" / "test_mutants.py").read_text(encoding="utf-8"))
+    said = {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "MUTANTS":
+            assert isinstance(node.value, ast.Dict)  # noqa: S101 - the file is ours
+            for key, value in zip(node.value.keys, node.value.values):
+                assert isinstance(key, ast.Name)  # noqa: S101 - as above
+                assert isinstance(value, ast.Tuple)  # noqa: S101 - as above
+                killer = value.elts[0]
+                assert isinstance(killer, ast.Constant)  # noqa: S101 - as above
+                yield f"| `{key.id}` | {cell(plain(said[key.id]))} | {cell(str(killer.value))} |"
+
+
+def reliability_page() -> str:
+    """Return the page of the battery: every case with its tests, and the mutants that prove that the model can fail."""
+    sys.path.insert(0, str(ROOT))
+    from benchkeeper.battery import CASES, read_cases  # noqa: PLC0415 - the path is ours to make first
+
+    rows = []
+    for case in read_cases(ROOT):
+        tier = f"{case.tier} ({plain(case.reason)})" if case.reason else case.tier
+        test = f"[{case.test}](../{case.path})"
+        rows.append(f"| {case.name} | {cell(CASES.get(case.name, '?'))} | {cell(tier)} | {cell(plain(case.oracle))} | {test} |")
+    head = (
+        "What can go wrong, and what must hold then. `./bench crash --case F7` runs a case, `--case all` every one.",
+        "Tier `machine` is a machine of the embedded bench, with its own systemd and engine; `model` is the keeper in a world in",
+        "memory, where unsynced writes are lost and clocks jump, which a machine in a container cannot do by itself. After each",
+        "case on a machine nothing of ours is left on it: no lease, no file, no unit, no process, no container.",
+    )
+    second = (
+        "A case that stays green whatever is wrong proves nothing. Each of these faults is put into the keeper, and a case of the",
+        "model has to notice it.",
+    )
+    return "\n".join(
+        [
+            *(HEADER, "# The battery", "", *head, ""),
+            *("| case | what happens | tier | what must hold | test |", "|---|---|---|---|---|", *rows, ""),
+            *("## Mutants", "", *second, "", "| mutant | what is wrong | noticed by |", "|---|---|---|", *mutants(), ""),
+        ]
+    )
+
+
 def wanted() -> dict[Path, str]:
     """Return every generated file with its text."""
     files = {role / "README.md": role_readme(role) for role in roles()}
@@ -277,6 +325,7 @@ def wanted() -> dict[Path, str]:
         "commands": commands_page(),
     }
     files.update({REFERENCE / f"{name}.md": text.rstrip() + "\n" for name, text in pages.items()})
+    files[ROOT / "docs" / "reliability.md"] = reliability_page().rstrip() + "\n"
     return files
 
 

@@ -61,11 +61,33 @@ def _unpack(archive: str, place: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def open_what_is_closed() -> None:
+    """Give every standard stream a file: the next file that is opened would get its number, and be printed into."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 if __name__ == "__main__":
+    open_what_is_closed()
     looking = only_looks(sys.argv[1:])
     sys.dont_write_bytecode = sys.dont_write_bytecode or looking
     sys.path[0] = unpacked(sys.path[0], make=not looking)
 
     from keeper.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # what was done is done, whether anybody can be told or not
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

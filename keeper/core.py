@@ -119,7 +119,7 @@ class Keeper:
         try:
             run.journal()
             key = run.read(KEY)
-        except (_journal.JournalError, FileNotFoundError) as error:
+        except (_journal.JournalError, _fsio.FileError, FileNotFoundError) as error:
             raise KeeperError(UNPROVEN, f"the journal of run {run_id} on {resource} cannot be trusted: {error}") from error
         if key is None or len(key) != KEY_BYTES:
             raise KeeperError(UNPROVEN, f"the key of run {run_id} on {resource} is missing")

@@ -112,7 +112,9 @@ def undo(ask: Undo) -> Verdict:
     for attempt in range(ATTEMPTS):
         ended = follow(ask, program, attempt)
         if ended.rc != 0:
-            why = f"{' '.join(program.argv[:3])} ended with {ended.rc}"
+            # What it said last often names who is in the way.
+            said = " ".join(ask.run.keeper.looker.redact(ended.err or ended.out, []).split())[-400:]
+            why = f"{' '.join(program.argv[:3])} ended with {ended.rc}{': ' + said if said else ''}"
             continue
         left = _wrong(ask, spec) if verify else []
         if not left:

@@ -89,7 +89,10 @@ class RunDir:
             JournalError: When it is damaged or missing.
         """
         if self._parsed is None:
-            raw = self.read(JOURNAL)
+            try:
+                raw = self.read(JOURNAL)
+            except _fsio.FileError as error:  # a link, a directory, far too large: damage like any other
+                raise _journal.JournalError(str(error)) from error
             if raw is None:
                 raise _journal.JournalError("there is no journal")
             self._parsed = _journal.parse(raw)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
@@ -35,7 +36,8 @@ def read_json(raw: bytes) -> Any:
     if not raw.strip():
         raise UnfitError("it is empty")
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        text = raw.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_no_twins, parse_constant=_no_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise UnfitError(f"it is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -53,6 +55,13 @@ def _no_twins(pairs: List[Any]) -> Dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise UnfitError(f"it contains {name}, which is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise UnfitError("it contains a number that is larger than any we can write back")
+    return number
 
 
 def write_json(document: Any, like: bytes) -> bytes:
@@ -174,8 +183,11 @@ def apply(raw: bytes, edit: Mapping[str, Any]) -> bytes:
     """
     if set(edit) == {"json"}:
         before = read_json(raw)
-        after = apply_json(before, edit["json"])
-        return raw if after == before else write_json(after, raw)
+        try:
+            after = apply_json(before, edit["json"])
+            return raw if after == before else write_json(after, raw)
+        except RecursionError as error:  # reading goes deeper than copying and writing
+            raise UnfitError("it is nested too deeply") from error
     if set(edit) == {"dotenv"}:
         try:
             text = raw.decode("utf-8")

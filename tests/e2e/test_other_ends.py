@@ -149,6 +149,7 @@ def test_a_product_that_somebody_else_changes_is_busy(bench: Bench) -> None:
     assert all(end["proven"] for end in result["restored"].values())
 
 
+@pytest.mark.case("F8", tier="machine", oracle="a whole run on a bench without room ends as not fit before anything is changed")
 def test_a_full_disk_is_not_fit(bench: Bench) -> None:
     with a_full_disk(bench):
         done = bench.run("e2e", "main", "--miners", "none", "--wait", "900")

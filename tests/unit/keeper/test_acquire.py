@@ -70,6 +70,7 @@ def test_a_lease_that_ran_out_is_restored_before_it_is_given(bench: Bench) -> No
     assert not path.exists()
 
 
+@pytest.mark.case("F10", tier="model", oracle="a wall clock that jumps days either way neither ends nor lengthens a lease")
 def test_a_wall_clock_that_jumps_neither_ends_nor_lengthens_a_lease(bench: Bench) -> None:
     bench.acquire()
     bench.clock.wall_offset += 10 * 86400
@@ -80,6 +81,7 @@ def test_a_wall_clock_that_jumps_neither_ends_nor_lengthens_a_lease(bench: Bench
     assert bench.call("acquire", **OTHER)["recovered"]["proven"]
 
 
+@pytest.mark.case("F10", tier="model", oracle="a lease ends with its boot, whatever the clock of the next one says")
 def test_another_boot_ends_a_lease(bench: Bench) -> None:
     from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boot  # noqa: PLC0415
 

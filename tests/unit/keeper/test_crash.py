@@ -187,6 +187,7 @@ def test_a_whole_run_comes_back() -> None:
     assert_as_before(world)
 
 
+@pytest.mark.case("F9", tier="model", oracle="whatever was not synced is lost at any write of a borrow: what was lent comes back")
 @pytest.mark.parametrize("power", [False, True], ids=["process", "power"])
 @pytest.mark.parametrize("crash_at", range(1, BORROW_STEPS + 1))
 def test_a_crash_at_every_step_of_the_borrow(crash_at: int, power: bool) -> None:
@@ -201,6 +202,7 @@ def test_a_crash_at_every_step_of_the_borrow(crash_at: int, power: bool) -> None
         assert_as_before(world)
 
 
+@pytest.mark.case("F9", tier="model", oracle="so it is when the power goes again, several times, while it is put back")
 @settings(max_examples=300, deadline=None)
 @given(
     crash_at=st.integers(1, BORROW_STEPS + 1),
@@ -249,6 +251,7 @@ def test_a_full_disk_refuses_before_any_change_and_does_not_keep_the_original_fr
     assert world.files.tree("/etc") == before
 
 
+@pytest.mark.case("F9", tier="model", oracle="each write in place is synced before the next step")
 def test_what_is_written_in_place_is_synced_before_anything_else_happens() -> None:
     world = World()
     log: List[str] = []

@@ -69,6 +69,8 @@ def test_keys_are_set_and_unset() -> None:
         b"\xff\xfe{\x00",
         b'{"a": 1, "a": 2}',
         b'{"a": NaN}',
+        b'{"a": 1e400}',
+        b'{"a": ' + b"[" * 700 + b"]" * 700 + b"}",
         b'{"a": "\xff"}',
         b"[" * 100_000,
         b'["pools"]',
@@ -76,7 +78,7 @@ def test_keys_are_set_and_unset() -> None:
 )
 def test_files_that_are_not_what_they_should_be(raw: bytes) -> None:
     with pytest.raises(_edits.UnfitError):
-        _edits.apply(raw, {"json": [FIRST, {"op": "set", "path": "a.b", "value": 1}]})
+        _edits.apply(raw, {"json": [{"op": "set", "path": "new", "value": 1}, FIRST]})
 
 
 @pytest.mark.parametrize(

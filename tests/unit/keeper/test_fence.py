@@ -5,6 +5,7 @@ from typing import Any, Dict
 
 import pytest
 
+from keeper import human
 from tests.unit.keeper.bench import HOLDER, NONCE, Bench
 
 
@@ -90,7 +91,7 @@ def test_two_leases_of_a_host_do_not_guard_the_same_file(bench: Bench) -> None:
     assert Path(path).read_text() == "one"
 
 
-@pytest.mark.parametrize("damage", ["lease", "journal", "key", "both slots"])
+@pytest.mark.parametrize("damage", ["lease", "journal", "key", "both slots", "a link", "a directory"])
 def test_what_cannot_be_trusted_is_not_acted_upon(bench: Bench, damage: str) -> None:
     bench.acquire()
     path = Path(bench.root, "new")
@@ -102,6 +103,12 @@ def test_what_cannot_be_trusted_is_not_acted_upon(bench: Bench, damage: str) -> 
         (bench.state / "leases" / "miner-0").write_bytes(b"x" * 8192)
     elif damage == "key":
         (run / "key").unlink()
+    elif damage == "a link":
+        (run / "journal.jsonl").rename(run / "elsewhere")
+        (run / "journal.jsonl").symlink_to(run / "elsewhere")
+    elif damage == "a directory":
+        (run / "journal.jsonl").unlink()
+        (run / "journal.jsonl").mkdir()
     else:
         raw = bytearray((run / "journal.jsonl").read_bytes())
         raw[len(raw) // 2] ^= 1
@@ -117,3 +124,5 @@ def test_what_cannot_be_trusted_is_not_acted_upon(bench: Bench, damage: str) -> 
     status = bench.call("status")["leases"][0]
     assert status["state"] == "unproven"
     assert status["reason"]
+    page = human.render("status", bench.call("status"))
+    assert ("sudo find / -xdev -name '.*.bk-" in page) == (damage != "key")

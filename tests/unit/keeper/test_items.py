@@ -408,10 +408,11 @@ def test_a_counter_command_runs_only_while_its_effect_is_missing(bench: Bench, m
 
 def test_a_counter_command_that_does_not_work_is_tried_twice_and_said(bench: Bench, me: str) -> None:
     bench.acquire()
-    bench.guarded("command", "c", argv=["true"], user=me, undo={"argv": ["false"], "user": me})
+    undo = {"argv": ["sh", "-c", "echo one; echo 'locked by process 7' >&2; exit 3"], "user": me}
+    bench.guarded("command", "c", argv=["true"], user=me, undo=undo)
     found = recover(bench)
     assert (found["restored"], found["items"][0]["verdict"]) == (False, "FAILED")
-    assert "false ended with 1" in found["items"][0]["why"]
+    assert found["items"][0]["why"].endswith(" ended with 3: locked by process 7")
     assert [one["attempt"] for one in bench.call("evidence", resource="miner-0")["journal"] if one["type"] == "TRY"] == [1, 2]
 
 

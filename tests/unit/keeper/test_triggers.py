@@ -203,10 +203,16 @@ def test_a_conflict_waits_for_a_person_not_for_the_clock(bench: Bench) -> None:
     assert path.read_text() == "a third party's"
 
 
-def test_one_resource_that_cannot_be_judged_does_not_keep_the_others(bench: Bench) -> None:
+@pytest.mark.parametrize("damage", ["lease", "journal"])
+def test_one_resource_that_cannot_be_judged_does_not_keep_the_others(bench: Bench, damage: str) -> None:
     path = borrow(bench)
     bench.call("acquire", **{**OTHER, "resource": "other-0"})
-    (bench.state / "leases" / "other-0").write_bytes(b"x" * 8192)
+    if damage == "lease":
+        (bench.state / "leases" / "other-0").write_bytes(b"x" * 8192)
+    else:  # a link is damage like any other
+        journal = bench.state / "runs" / "run-2" / "other-0" / "journal.jsonl"
+        journal.rename(journal.with_name("elsewhere"))
+        journal.symlink_to("elsewhere")
     bench.clock.now += 60
     assert swept(bench) == {"miner-0": "its time ran out"}
     assert path.read_text() == "theirs"
