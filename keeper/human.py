@@ -39,6 +39,8 @@ def _by_hand(found: Mapping[str, Any]) -> List[str]:
         damaged = f", {run['damaged']} cannot be" if run["damaged"] else ""
         lines.append(f"    run {run['run_id']}, newest change first ({run['read']} records of it can be read{damaged}):")
         lines += [f"      {one['seq']:>4} {one['kind']:<8} {one['item']}: {one['look']}" for one in run["changes"]]
+    names = [f"-name '.*.bk-{run['run_id']}*'" for run in found["runs"]] or ["-name '.*.bk-*'"]
+    lines.append(f"    Originals stand hidden beside their files:  sudo find / -xdev {' -o '.join(names)}")
     folders = " ".join(run["folder"] for run in found["runs"])
     lines.append(
         f"    Then compare with before.json in the run's directory, and remove: {state}/leases/{resource} {folders}".rstrip()

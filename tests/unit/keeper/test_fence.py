@@ -125,4 +125,4 @@ def test_what_cannot_be_trusted_is_not_acted_upon(bench: Bench, damage: str) -> 
     assert status["state"] == "unproven"
     assert status["reason"]
     page = human.render("status", bench.call("status"))
-    assert ("sudo find / -xdev -name '.*.bk-" in page) == (damage != "key")
+    assert "sudo find / -xdev -name '.*.bk-" in page
