@@ -49,7 +49,10 @@ echo "own: $(ls -A /opt /etc/benchkeeper/guards 2>/dev/null | tr '\n' ' ')"
 # What a run of ours leaves while it is not over. Nothing of it may be there at the end.
 TRACES = r"""
 set +e
-ls -d /var/lib/benchkeeper/runs/*/*/key 2>/dev/null
+# A run that is over keeps its key while its files are watched for late writes (ADR 25).
+for key in /var/lib/benchkeeper/runs/*/*/key; do
+    test ! -e "$key" || { test -e "${key%key}CLOSED" && test -e "${key%key}late.json"; } || echo "$key"
+done
 systemctl list-units --all --plain --no-legend 'bk-*' 'benchkeeper-lease@*' | awk '{print "unit " $1}'
 find /etc /home /opt /root /run /srv /tmp /usr/local /var/lib/benchkeeper -xdev -name '.*.bk-*'
 ps -eo args | grep -E '[b]enchkeeper/keeper (call|hold|restore-due|boot|lock-hold|unit-run)'
