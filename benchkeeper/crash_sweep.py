@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import time
@@ -230,7 +229,6 @@ class Sweep:
 
     def close(self) -> None:
         """Bring the keeper back that strikes nobody."""
-        os.environ.pop(keeper_program.STRIKE, None)
         run = Run(self.paths, self.stack, self.log, "--mode", "journal")
         run.process.wait(signals.LIMIT)
 
