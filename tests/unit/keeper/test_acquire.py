@@ -154,6 +154,7 @@ def test_release_is_for_leases_under_which_nothing_was_changed(bench: Bench) -> 
     assert bench.call("release", fence=bench.fence)["already"]
     bench.acquire(run_id="run-3")
     fence = {**bench.fence, "run_id": "run-3"}
+    bench.call("snapshot", fence=fence, probes={})
     bench.call("file", fence=fence, item="new", path=str(Path(bench.root, "new")), content="x")
     code, answer = bench.try_call("release", fence=fence)
     assert (code, answer["left"]) == (3, ["new"])
