@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -198,7 +197,6 @@ def _race(root: str, number: int, barrier: Any, results: Any) -> None:
     results.put(verbs.call(keeper, "acquire", request)[0])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="fork")
 def test_of_many_who_start_together_exactly_one_wins(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     root = tmp_path / "state"
