@@ -44,3 +44,12 @@ def test_a_person_can_read_why(host: Host, end: dict[str, Any]) -> None:
 
 def test_it_was_the_machines_own_restore(host: Host) -> None:
     assert "restored" in host.check_output("sudo journalctl -q -u benchkeeper-restore --since -2min")
+
+
+def test_the_watch_for_late_writes_ends(host: Host, end: dict[str, Any]) -> None:
+    key = f"/var/lib/benchkeeper/runs/{end['run_id']}/miner-1/key"
+    deadline = time.monotonic() + LIMIT
+    while host.run(f"sudo test -e {key}").rc == 0:
+        assert time.monotonic() < deadline, host.check_output("sudo keeper status")
+        time.sleep(0.5)
+    assert "late writes" not in host.check_output("sudo keeper status")
