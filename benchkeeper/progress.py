@@ -89,12 +89,22 @@ class View:
         if kind == "phase.start":
             self.phase, self.phase_started, self.task = str(event.get("phase", "")), now, ""
             return f"── {self.phase}"
-        takers = {"task.start": self._task, "check": self._check, "failed": self._failure, "item": self._item}
+        takers = {
+            "task.start": self._task,
+            "check": self._check,
+            "failed": self._failure,
+            "item": self._item,
+            "waiting": self._waiting,
+        }
         return takers[kind](event) if kind in takers else None
 
     def _task(self, event: Mapping[str, Any]) -> str | None:
         self.task = str(event.get("task", ""))
         return None if self.task.startswith(_INNER) else f"   {self.task}"
+
+    def _waiting(self, event: Mapping[str, Any]) -> str:
+        self.task = str(event.get("msg", ""))
+        return f"   … {self.task}"
 
     def _failure(self, event: Mapping[str, Any]) -> str | None:
         if self._failed:

@@ -17,6 +17,7 @@ from keeper.store import KEY
 _HOLDER_KEYS = ("controller_id", "host", "user", "pid", "start_time")
 NOT_ARMED = "not armed"
 GONE = "its holder's own computer said that it is dead"
+ARMING = 90.0  # seconds that a lease lasts at least until its machine is armed; nothing is changed under it before
 RESTORE_TRIES = 3
 _NONCE_LENGTH = 16
 _WAIT_FIRST = 0.2
@@ -273,7 +274,8 @@ def _lease_now(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
                 ttl=wish.ttl,
                 keep=wish.keep,
                 since=keeper.clock.wall(),
-                deadline=keeper.deadline(wish.ttl),
+                # Where cron sweeps, a short lease would be over before the sweep that proves that it lives.
+                deadline=keeper.deadline(max(wish.ttl, ARMING) if wish.arm else wish.ttl),
                 reason="",
                 attempts=0,
                 arming=NOT_ARMED,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keeper.units import Services, Units
 
 Request = Mapping[str, Any]
+BEFORE = "before.json"
 TTL_DEFAULT = 3600.0
 TTL_LIMIT = 7 * 24 * 3600.0
 
@@ -193,8 +194,14 @@ class GuardedRun:
         """Journal something before it happens, while there is still space for what its undo has to write.
 
         Raises:
-            KeeperError: unfit, when there is none.
+            KeeperError: unfit, when there is none; usage, when nobody looked how the machine was.
         """
+        if not self.dir.exists(BEFORE):
+            raise KeeperError(
+                USAGE,
+                "nothing was changed: there is no look from before, without which nothing could be proven afterwards; take it "
+                "first (module host_proof with the probes that matter, keeper call snapshot)",
+            )
         try:
             self.dir.reserve()
             return self.dir.append(record_type, **fields)

@@ -8,7 +8,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _journal
 
 from keeper import item_created, item_engine
 from keeper.commands import Program, Runner, answer, program_of
-from keeper.core import GuardedRun, Keeper, Request, fence_of
+from keeper.core import BEFORE, GuardedRun, Keeper, Request, fence_of
 from keeper.errors import FAILED as FAILED_CALL
 from keeper.errors import USAGE, KeeperError
 from keeper.kinds import FAILED, PUT_BACK, UNDONE, Undo, Verdict
@@ -136,6 +136,6 @@ def follow(ask: Undo, program: Program, attempt: int) -> Any:
 
 def _wrong(ask: Undo, spec: Mapping[str, Any]) -> List[str]:
     keeper = ask.run.keeper
-    before = ask.run.dir.load("before.json") or {}
+    before = ask.run.dir.load(BEFORE) or {}
     document = keeper.looker.take(spec.get("probes") or {}, ask.run.fingerprints, before.get("snapshot"))
     return reasons(spec["verify"], document, before.get("snapshot"))

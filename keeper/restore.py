@@ -9,7 +9,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _jo
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 
 from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree, late
-from keeper.core import GuardedRun, Keeper, public
+from keeper.core import BEFORE, GuardedRun, Keeper, public
 from keeper.errors import UNPROVEN, KeeperError
 from keeper.kinds import CONFLICT, COVERED, FAILED, Undo, Verdict
 from keeper.store import CLOSED, JOURNAL, KEY, RunDir
@@ -31,7 +31,6 @@ _UNDO: Dict[str, Callable[[Undo], Verdict]] = {
     "tree": item_tree.undo,
     "created": item_created.undo,
 }
-BEFORE = "before.json"
 AFTER = "after.json"
 PROOF = "proof.json"
 RESTORED = "restored.json"
@@ -250,7 +249,7 @@ def _prove(keeper: Keeper, lease: Lease, deadline: Optional[float]) -> Dict[str,
     if not run.dir.items():  # nothing was ever changed
         proof = _proof.Proof(proven=True, failures=[], after={}, seconds=0.0, samples=0)
     elif taken is None:
-        lost = {"probe": BEFORE, "why": "there is no look from before (never taken, lost or damaged) to compare with"}
+        lost = {"probe": BEFORE, "why": "the look from before, which it is compared with, is lost or damaged"}
         proof = _proof.Proof(proven=False, failures=[lost], after={}, seconds=0.0, samples=0)
     else:
         rules = {"deadline": PROOF_DEADLINE, **(taken.get("proof") or {})}

@@ -26,7 +26,7 @@ from keeper import (
     sweep,
 )
 from keeper import settle as settling
-from keeper.core import Keeper, Request, fence_of, iso, name_of, number, public, text
+from keeper.core import BEFORE, Keeper, Request, fence_of, iso, name_of, number, public, text
 from keeper.errors import CONFLICT, EXIT_CODES, FAILED, UNFIT, UNPROVEN, USAGE, KeeperError
 from keeper.store import CLOSED, RunDir
 
@@ -41,7 +41,7 @@ def snapshot(keeper: Keeper, request: Request) -> Dict[str, Any]:
         raise KeeperError(USAGE, "snapshot takes probes and proof, both maps")
     fence = fence_of(request)
     with keeper.guarded(fence) as run:
-        taken = run.dir.load(restore.BEFORE)
+        taken = run.dir.load(BEFORE)
         if taken is not None:
             raise KeeperError(CONFLICT, "there is a look from before already; it is never taken twice")
         if run.dir.items():
@@ -49,7 +49,7 @@ def snapshot(keeper: Keeper, request: Request) -> Dict[str, Any]:
     document = keeper.looker.take(probes, run.fingerprints, None)
     with keeper.guarded(fence) as run:
         try:
-            run.dir.write(restore.BEFORE, {"probes": dict(probes), "proof": dict(proof), "snapshot": document})
+            run.dir.write(BEFORE, {"probes": dict(probes), "proof": dict(proof), "snapshot": document})
         except OSError as error:
             raise KeeperError(UNFIT, f"nothing was changed, no space: {error.strerror}") from error
     return {"snapshot": document}
@@ -59,7 +59,7 @@ def look(keeper: Keeper, request: Request) -> Dict[str, Any]:
     """Look again with the key and the probes of before: ``{fence, probes?}``; returns ``{snapshot}``."""
     fence = fence_of(request)
     with keeper.guarded(fence) as run:
-        taken = run.dir.load(restore.BEFORE) or {}
+        taken = run.dir.load(BEFORE) or {}
     probes = request.get("probes") or taken.get("probes") or {}
     return {"snapshot": keeper.looker.take(probes, run.fingerprints, taken.get("snapshot"))}
 
@@ -291,7 +291,7 @@ def evidence(keeper: Keeper, request: Request) -> Dict[str, Any]:
     run = keeper.store.run(name_of("run", run_id), resource)
     if run_id not in [one.run_id for one in keeper.store.runs(resource)]:
         raise KeeperError(USAGE, f"run {run_id} left nothing here for {resource}")
-    before = run.load(restore.BEFORE) or {}
+    before = run.load(BEFORE) or {}
     return {
         "run_id": run_id,
         "before": before.get("snapshot"),

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import json
+import os
 import time
-from typing import Any, ClassVar, Dict, Optional
+from typing import Any, ClassVar, Dict, Mapping, Optional
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
@@ -13,6 +17,33 @@ from ansible_collections.benchkeeper.core.plugins.plugin_utils import own_connec
 
 MODULE = "benchkeeper.core.lease"
 TURN = 10.0  # seconds of one call that waits: who is killed between two of them loses the place soon
+
+
+def waiting(resource: str, busy: Mapping[str, Any]) -> str:
+    """Return where somebody stands who waits, in a sentence; nothing without a place in the queue."""
+    if not busy.get("position"):
+        return ""
+    who = busy.get("holder") or {}
+    expected = busy.get("expected_seconds")
+    about = "" if expected is None else f", about {expected:.0f} s"
+    by = f"{who.get('user', '?')}@{who.get('host', '?')} (run {busy.get('run_id') or '?'})"
+    return f"{resource}: position {busy['position']} in the queue{about}; {busy.get('state', 'held')} for {by}"
+
+
+def tell(resource: str, busy: Mapping[str, Any]) -> None:
+    """Write an event for whoever draws the progress of a run: while a task waits, Ansible's callbacks hear nothing of it.
+
+    The line is whole and appended by one write, so that it does not mix with those of the callback.
+    """
+    event: Dict[str, Any] = {"event": "waiting", "item": resource, "msg": waiting(resource, busy)}
+    event.update({key: busy.get(key) for key in ("position", "expected_seconds", "run_id")})
+    line = json.dumps({"at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds"), **event}, sort_keys=True)
+    with contextlib.suppress(OSError):  # nobody draws it
+        descriptor = os.open(os.environ.get("BENCHKEEPER_EVENTS", ""), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no types
@@ -43,8 +74,15 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         left = max(0.0, float(args.get("wait") or 0) - self._waited.get(run_id, 0.0))
         result = self._module(task_vars, args, wait=0, queue=left > 0)
         told = False  # that the holder is dead; once is enough
+        shown = ("", 0)
         while result.get("busy"):
             busy = result["busy"]
+            if left > 0 and busy.get("position"):
+                tell(str(args.get("resource")), busy)
+                place = (str(busy.get("run_id")), int(busy["position"]))
+                if place != shown:  # without a supervisor, a person looks at what Ansible prints
+                    self._display.display(waiting(str(args.get("resource")), busy))
+                shown = place
             begun = time.monotonic()
             if not told and not busy.get("keep") and _keeper_holder.is_gone(busy.get("holder") or {}):
                 told = True

@@ -36,5 +36,6 @@ options:
     default: default
 notes:
   - The keeper of the host journals the change and its undo durably before it is made, and undoes it without the controller.
+  - Refused before M(benchkeeper.core.host_proof) has looked how the host is; the proof compares it with that look.
   - Needs root on the host.
 """

@@ -85,6 +85,7 @@ def test_two_leases_of_a_host_do_not_guard_the_same_file(bench: Bench) -> None:
     bench.guarded("file", "mine", path=path, content="one")
     answer = bench.call("acquire", resource="bench-0", run_id="run-2", nonce="f" * 32, holder=HOLDER)
     fence = {"resource": "bench-0", "run_id": "run-2", "nonce": "f" * 32, "token": answer["token"]}
+    bench.call("snapshot", fence=fence, probes={})
     code, refused = bench.try_call("file", fence=fence, item="yours", path=path, content="two")
     assert (code, refused["error"]["kind"]) == (3, "conflict")
     assert "run-1" in refused["error"]["message"]

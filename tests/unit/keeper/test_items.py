@@ -321,15 +321,37 @@ def test_what_a_program_made_is_noted_when_it_is_stopped(tmp_path: Path, me: str
 # The proof needs a look from before
 
 
+def test_nothing_is_changed_before_a_look(bench: Bench, place: Path, me: str) -> None:
+    path = place / "file"
+    path.write_text("theirs")
+    calls: List[Any] = [
+        ("file", {"path": str(path), "content": "ours", "unit": "xmrig.service"}),
+        ("tree", {"path": str(place / "tree")}),
+        ("service", {"unit": "xmrig.service", "state": "stopped"}),
+        ("command", {"argv": ["touch", str(place / "made")], "user": me, "undo": {"argv": ["true"]}}),
+        ("created", {"path": str(place / "made")}),
+    ]
+    for verb, request in calls:
+        code, answer = bench.try_call(verb, fence=bench.fence, item="x", **request)
+        assert (code, answer["error"]["kind"]) == (2, "usage"), verb
+        assert "host_proof" in answer["error"]["message"]
+    assert (path.read_text(), names(place)) == ("theirs", ["file"])
+    assert (bench.services.acts, bench.units.started) == ([], [])
+    # What changes nothing needs no look.
+    assert bench.call("file", fence=bench.fence, item="x", path=str(path), content="ours", dry=True)["changed"]
+    assert not bench.call("file", fence=bench.fence, item="x", path=str(path), content="theirs")["changed"]
+    assert bench.call("release", fence=bench.fence)["released"]
+
+
 def test_without_the_look_from_before_nothing_is_proven(bench: Bench, place: Path) -> None:
     bench.guarded("file", "a", path=str(place / "file"), content="x")
     (bench.state / "runs" / "run-1" / "miner-0" / "before.json").unlink()
     code, answer = bench.try_call("recover", resource="miner-0", nonce=NONCE)
     found = answer["resources"]["miner-0"]
     assert (code, found["restored"], found["proven"]) == (4, True, False)
-    assert "no look from before" in found["failures"][0]["why"]
+    assert "lost or damaged" in found["failures"][0]["why"]
     assert bench.lease().state == "unproven"
-    assert "no look from before" in bench.lease().reason
+    assert "lost or damaged" in bench.lease().reason
     assert names(place) == []
 
 

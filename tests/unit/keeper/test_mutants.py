@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from keeper import hold, item_file, late, restore
-from keeper.core import GuardedRun, Keeper
+from keeper.core import BEFORE, GuardedRun, Keeper
 from keeper.store import RunDir, Store
 from tests.unit.keeper import memory, test_acquire, test_crash, test_fence, test_late_writes, test_simulation, test_triggers
 from tests.unit.keeper.bench import Bench
@@ -127,8 +127,8 @@ def free_before_proof(patch: Patch) -> None:
 
     def trusting(keeper: Keeper, lease: Lease, deadline: Any) -> Any:
         run = keeper.open_run(lease.run_id, lease.resource)
-        taken = run.dir.load(restore.BEFORE) or {}
-        run.dir.write(restore.BEFORE, {**taken, "probes": {}, "snapshot": {"invariant": {}, "observed": {}, "errors": {}}})
+        taken = run.dir.load(BEFORE) or {}
+        run.dir.write(BEFORE, {**taken, "probes": {}, "snapshot": {"invariant": {}, "observed": {}, "errors": {}}})
         return prove(keeper, lease, deadline)
 
     patch.setattr(restore, "_prove", trusting)

@@ -47,6 +47,23 @@ def test_a_machine_whose_sweep_does_not_live_is_not_lent(bench: Bench) -> None:
     assert bench.acquire()["armed"]  # the same run may ask again
 
 
+def test_a_lease_is_not_over_before_its_machine_is_armed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where cron sweeps, once a minute, a lease of five seconds was put back by the very sweep that it waited for."""
+
+    def alive(since: float) -> str:
+        bench.clock.now = since + 59
+        swept(bench)
+        return "a table of cron"
+
+    monkeypatch.setattr(bench.triggers, "alive", alive)
+    answer = bench.acquire(ttl=5)
+    assert answer["arming"] == "a table of cron"
+    bench.clock.now += 4
+    bench.call("renew", fence=bench.fence)
+    bench.clock.now += 5
+    assert swept(bench) == {"miner-0": "its time ran out"}
+
+
 def test_a_stamp_counts_when_the_init_wrote_it_after_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     place = tmp_path / "run" / "sweep.json"

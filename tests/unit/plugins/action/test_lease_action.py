@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from benchkeeper.progress import View
 
 _spec = importlib.util.spec_from_file_location("lease_action", Path(__file__).parents[4] / "plugins" / "action" / "lease.py")
 assert _spec is not None
@@ -60,6 +63,39 @@ def test_hosts_of_a_run_share_the_time_to_wait_and_keep_their_place_meanwhile(cl
     assert ask(clock, 1000) == [(0, True), (10, True), (10, True), (10, True), (5, False)]
     assert ask(clock, 1000) == [(0, False)], "there is nothing left to wait"
     assert ask(clock, 5, run_id="another") == [(0, True), (10, True)]
+
+
+def test_whoever_waits_sees_the_place_in_the_queue(clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text('{"event": "before"}\n', encoding="utf-8")
+    monkeypatch.setenv("BENCHKEEPER_EVENTS", str(events))
+    holder = {"user": "ann", "host": "desk", "pid": 1}
+    places = [(3, 80.0), (2, 40.4), (2, None)]
+    answers: list[dict[str, Any]] = [
+        {"failed": True, "busy": {"run_id": "x", "state": "held", "holder": holder, "position": place, "expected_seconds": seconds}}
+        for place, seconds in places
+    ]
+    answers.append({"token": 1, "ttl": 60, "run_id": "r"})
+    printed: list[str] = []
+    action = object.__new__(lease.ActionModule)
+    action._task = SimpleNamespace(args={"run_id": "r", "resource": "miner-0", "wait": 60, "hold": False}, delegate_to=None)
+    action._connection, action._display = SimpleNamespace(transport="none"), SimpleNamespace(display=printed.append)
+    action._execute_module = lambda **_words: answers.pop(0)
+    assert action.run()["token"] == 1
+    first = "miner-0: position 3 in the queue, about 80 s; held for ann@desk (run x)"
+    assert printed == [first, "miner-0: position 2 in the queue, about 40 s; held for ann@desk (run x)"]
+    written = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()[1:]]
+    assert [(one["event"], one["position"], one["expected_seconds"]) for one in written] == [("waiting", *one) for one in places]
+    assert written[0]["msg"] == first
+    assert View(0).feed(written[0], 0) == f"   … {first}"
+
+
+def test_a_run_without_events_waits_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCHKEEPER_EVENTS", str(tmp_path / "none"))
+    lease.tell("miner-0", {"position": 1})
+    monkeypatch.delenv("BENCHKEEPER_EVENTS")
+    lease.tell("miner-0", {"position": 1})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_waits_who_did_not_ask_to(clock: Clock) -> None:
