@@ -17,10 +17,12 @@ def test_a_late_write_of_the_run_before_is_a_warning(
 ) -> None:
     answer = {"token": 1, "already": False, "late_writes": late}
     monkeypatch.setattr(_keeper_client, "call", lambda _verb, _request: answer)
+    warned: list[str] = []
+    # Where a warning goes depends on what else this process has loaded of Ansible.
+    monkeypatch.setattr(lease.AnsibleModule, "warn", lambda _self, text: warned.append(text))
     with patch_module_args({"resource": "m", "run_id": "r", "nonce": "n" * 16}), pytest.raises(SystemExit):
         lease.main()
     result = json.loads(capsys.readouterr().out)
     assert result["late_writes"] == late
     said = ["/etc/app.conf was written 12.5 s after run old was undone; by whom cannot be told"] if late else []
-    warnings = [one if isinstance(one, str) else one["event"]["msg"] for one in result.get("warnings", [])]
-    assert warnings == said
+    assert warned == said
