@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
+
 from benchkeeper import inventory
 from benchkeeper.console import say
 from benchkeeper.paths import Paths, checkout
@@ -65,14 +67,15 @@ def _status(paths: Paths) -> dict[str, object]:
 
 
 def held(paths: Paths) -> list[str]:
-    """Return the resources whose lease is not free, and the machines that could not be asked."""
+    """Return what a run that is over left: leases that are not free, processes here; and machines that could not be asked."""
     document = _status(paths)
     leases, machines = document.get("leases"), document.get("machines")
     rows = leases if isinstance(leases, list) else []
     running = {str(one["name"]) for one in machines if one["state"] == "running"} if isinstance(machines, list) else set()
     known = inventory.read(paths.inventory, plain=True)
     silent = [f"{name} is not running, nobody knows" for name in (*known.miners, *known.benches) if name not in running]
-    return [*silent, *(f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free")]
+    left = [f"process {pid} of a run is left" for pid in _holder.players(f"BENCHKEEPER_EVENTS={paths.results}/")]
+    return [*silent, *left, *(f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free")]
 
 
 def shell_code(code: int) -> int:

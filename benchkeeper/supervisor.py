@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
+
 from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs
 from benchkeeper.console import complain
 from benchkeeper.errors import UsageError
@@ -150,6 +152,8 @@ def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress
     finally:
         if playing.running:
             playing.stop()
+        # A worker whose main process was killed has another parent now, and would never end.
+        _holder.end_players(str(piece.state_file or ""))
         progress.beat()
         _note(folder, signal=signals.first, rc=playing.code, died=_died(playing.code, signals.first))
         leak = playing.close(folder / "work" / "ansible.log")
@@ -240,6 +244,9 @@ def _wishes(options: RecoverOptions, paths: Paths, skipped: list[str]) -> Iterat
         runs.forget(state)
         states.remove(state)
     usable = tuple(state for state in states if options.force or not state.alive)
+    for state in usable:
+        if not state.alive:
+            _holder.end_players(str(state.path))
     places: dict[Path, set[str]] = {}
     # A run that is at work has left nothing yet; whoever wants to end it names it.
     for state in states if options.run_id else usable:

@@ -1,5 +1,8 @@
 """Holds one lease from the controller: a process of its own, with a connection of its own, that lives as long as the run does.
 
+When the watched process is gone, it ends what is left of the run on this computer, too: Ansible's workers run in sessions of their
+own, and without their parent they wait for ever to be listened to.
+
 It is started as a program, ``python _holder.py``, and takes one JSON document on standard input:
 ``{argv, fence, watch: {pid, start_time}, ttl}``. It says on standard output how the first connection came out, in one line, and
 goes on in the background. It renews only while the watched process exists and is not stopped; when that is gone it closes the
@@ -25,6 +28,38 @@ AGAIN = 1.0  # seconds before a broken connection is made anew
 ANSWER_LIMIT = 10.0  # seconds until a renewal must be answered, else the connection is taken for dead
 
 GONE, OVER, CUT = "gone", "over", "cut"
+MARK = "BENCHKEEPER_STATE"  # environment variable that every process of a run's playbook has: the path of the run's state file
+_PLAYER = b"ansible-playbook"
+
+
+def players(mark: str) -> List[int]:
+    """Return the processes of playbooks on this computer, main process and workers, whoever their parent is now.
+
+    Args:
+        mark: ``NAME=VALUE``, how a variable in the environment of each begins.
+    """
+    begins = mark.encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # gone, or somebody else's
+                marked = any(word.startswith(begins) for word in (entry / "environ").read_bytes().split(b"\0"))
+                if marked and _PLAYER in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def end_players(state: str) -> List[int]:
+    """Kill what is left of a run's playbook, and return who that was. Whatever they still do is refused by the machines.
+
+    Args:
+        state: Path of the run's state file; empty for none.
+    """
+    ended = players(f"{MARK}={state}") if state else []
+    for pid in ended:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return ended
 
 
 class Watched:
@@ -213,7 +248,8 @@ def main() -> int:
         os.write(write, json.dumps(document).encode("ascii") + b"\n")
         os.close(write)
 
-    Holder(spec, report).run()
+    if Holder(spec, report).run() == GONE:
+        end_players(os.environ.get(MARK, ""))
     return 0
 
 

@@ -148,3 +148,32 @@ def test_a_connection_that_says_nothing_is_given_up(scene: Scene, monkeypatch: p
     told: List[Any] = []
     assert _holder.Holder(scene.spec("dumb"), told.append).run() == _holder.CUT
     assert "could not be made" in told[0]["msg"]
+
+
+def test_what_is_left_of_a_runs_playbook_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    state = str(tmp_path / "run-1.json")
+
+    def start(name: str, **variables: str) -> subprocess.Popen[bytes]:
+        # In a session of its own, as workers are: no group and no parent tells whose it is.
+        return subprocess.Popen(
+            ["bash", "-c", f"exec -a '{name}' sleep 60"], env={"PATH": os.environ["PATH"], **variables}, start_new_session=True
+        )
+
+    ours = start("ansible-playbook", BENCHKEEPER_STATE=state)
+    others = [
+        start("ansible-playbook", BENCHKEEPER_STATE=str(tmp_path / "run-2.json")),
+        start("ansible-playbook"),
+        start("ssh", BENCHKEEPER_STATE=state),
+    ]
+    try:
+        deadline = time.monotonic() + 10
+        while _holder.players(f"{_holder.MARK}={state}") != [ours.pid] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert _holder.end_players("") == []
+        assert _holder.end_players(state) == [ours.pid]
+        assert ours.wait(10) == -signal.SIGKILL
+        assert [one.poll() for one in others] == [None, None, None]
+    finally:
+        for one in (ours, *others):
+            one.kill()
+            one.wait()
