@@ -204,10 +204,12 @@ class Sweep:
     @staticmethod
     def _called(run: Run, call: subprocess.Popen[str], order: str) -> int | None:
         """Give the order and return the process that came to its boundary, None when the run ended before."""
+        given: str | None = order
         while run.process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                said, _ = call.communicate(order, timeout=LOOK)  # what was written once is not written again
+                said, _ = call.communicate(given, timeout=LOOK)
                 return int(said) if said.strip().isdigit() else None
+            given = None  # what was written once is not written again
         return None
 
     def _on(self, host: str, words: str) -> str:
