@@ -69,7 +69,8 @@ def interpreter(task: Any, task_vars: Optional[Mapping[str, Any]]) -> str:
 
 def hold(argv: List[str], fence: Mapping[str, Any], watch: Mapping[str, Any], ttl: float) -> Dict[str, Any]:
     """Start to hold a lease in the background; return what the keeper said first, or ``{msg}``."""
-    spec = {"argv": argv, "fence": dict(fence), "watch": {key: watch[key] for key in ("pid", "start_time")}, "ttl": ttl}
+    watched = {key: watch[key] for key in ("pid", "start_time")}
+    spec = {"argv": argv, "fence": dict(fence), "watch": watched, "ttl": ttl, "state": os.environ.get(_holder.MARK, "")}
     with _process([sys.executable, _holder.__file__], separate=True) as process:
         return _answer(process, spec)
 

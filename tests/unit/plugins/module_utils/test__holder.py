@@ -98,6 +98,24 @@ def test_it_says_that_it_holds_and_renews_until_its_run_is_gone(scene: Scene) ->
     eventually(lambda: scene.heard[-1] == "end of input", 3.0)
 
 
+def test_with_its_run_what_is_left_of_the_playbook_ends(scene: Scene, tmp_path: Path) -> None:
+    state = str(tmp_path / "run-1.json")
+    worker = subprocess.Popen(
+        ["bash", "-c", "exec -a ansible-playbook sleep 60"],
+        env={"PATH": os.environ["PATH"], _holder.MARK: state},
+        start_new_session=True,
+    )
+    try:
+        scene.start("holds", state=state)
+        assert worker.poll() is None
+        scene.watched.kill()
+        scene.watched.wait()
+        assert worker.wait(15) == -signal.SIGKILL
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def test_a_zombie_holds_nothing(scene: Scene) -> None:
     scene.start("holds")
     scene.watched.kill()
