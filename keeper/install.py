@@ -190,6 +190,7 @@ def uninstall(keeper: Keeper, executor: Executor, *, systemd: bool, root: str = 
     removed: List[str] = []
     if systemd and not root:
         executor.run(["systemctl", "disable", "--quiet", "--now", *ARMED], 60.0)
+        executor.run(["systemctl", "stop", f"{SWEEP}.service"], 60.0)  # late writes may still be looked for
     for path in [*files_of(systemd=systemd), PROGRAM, COMMAND]:
         place = Path(root + path)
         if place.is_symlink() or place.exists():

@@ -142,10 +142,12 @@ def sweep(keeper: Keeper, seconds: float = ROUND) -> Mapping[str, str]:
     while True:
         found = look(keeper, watch=count % _GUARD_EVERY == 0)
         count += 1
-        keeper.triggers.stamp()
+        left = owed(keeper)
+        if left:  # else the keeper may have been taken away meanwhile, and a stamp would be a trace
+            keeper.triggers.stamp()
         if found:
             keeper.triggers.start()
-        if not owed(keeper) or keeper.clock.boottime() + PAUSE >= end:
+        if not left or keeper.clock.boottime() + PAUSE >= end:
             return found
         keeper.clock.sleep(PAUSE)
 

@@ -208,3 +208,12 @@ def test_without_space_nobody_watches_but_the_machine_is_free(bench: Bench, monk
     monkeypatch.setattr(RunDir, "write", full)
     given_back(bench)
     assert sweep.owed(bench.restart()) == []
+
+
+def test_a_sweep_that_finds_nothing_leaves_no_trace(bench: Bench) -> None:
+    """Found on a machine: the keeper was taken away while late writes were looked for, and the last look left its stamp."""
+    given_back(bench)
+    assert bench.triggers.stamps == 1
+    (bench.state / RUN / "key").unlink()
+    swept(bench)
+    assert bench.triggers.stamps == 1
