@@ -4,9 +4,10 @@ When the watched process is gone, it ends what is left of the run on this comput
 own, and without their parent they wait for ever to be listened to.
 
 It is started as a program, ``python _holder.py``, and takes one JSON document on standard input:
-``{argv, fence, watch: {pid, start_time}, ttl, state?}``. It says on standard output how the first connection came out, in one line, and
-goes on in the background. It renews only while the watched process exists and is not stopped; when that is gone it closes the
-connection, which is all that the machine needs to know. A connection that breaks is made anew until the machine refuses it.
+``{argv, fence, watch: {pid, start_time}, ttl, state?}``. It says on standard output how the first connection came out, in one
+line, and goes on in the background. It renews only while the watched process exists and is not stopped; when that is gone it
+closes the connection, which is all that the machine needs to know. A connection that breaks is made anew until the machine
+refuses it.
 """
 
 from __future__ import annotations
