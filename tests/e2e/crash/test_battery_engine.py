@@ -158,7 +158,7 @@ def test_the_engine_is_killed_while_somebody_waits(project: Project, tmp_path: P
     probes = {"stack": {"kind": "compose", "project": project.name}}
     play.task("stack_wait", host=machine.name, project=project.name, probes=probes, signals=[signal], fail=True)
     process = play.start()
-    looking = "ps -eo args | grep -c '[s]tack_wait\\|python3 -' || true"
+    looking = "ps -eo args | grep -c '[p]ython3 -I -B -' || true"  # how a module runs from memory
     machine.until("it waits", lambda: int(machine.sh(looking)) > 0, 30)
     time.sleep(2)
     assert process.poll() is None
