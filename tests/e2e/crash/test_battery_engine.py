@@ -292,9 +292,10 @@ def test_a_machine_without_its_sweep_is_not_lent(miner: Machine) -> None:
 def test_the_sweep_is_killed_and_another_trigger_does_it(miner: Machine, second: str) -> None:
     path = f"{miner.place}/config"
     miner.write(path, "theirs\n")
-    loan = miner.lend(ttl=6)
+    loan = miner.lend()
     loan.looking_at(path)
     loan.does("file", "mine", path=path, content="ours\n")
+    miner.must("renew", fence=loan.fence, ttl=5)
     try:
         if second == "the sweep itself":
             miner.sh("systemctl kill -s KILL benchkeeper-sweep.service")
