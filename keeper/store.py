@@ -262,7 +262,8 @@ class Store:
 
     def prune(self, resource: str, keep: int) -> None:
         """Remove the oldest closed runs of a resource, ``keep`` stay."""
-        closed = [one for one in self.runs(resource) if one.exists(CLOSED)]
+        # By their tokens: names are whatever callers chose, and clocks jump.
+        closed = sorted((one for one in self.runs(resource) if one.exists(CLOSED)), key=_token_of)
         for one in closed[: max(0, len(closed) - keep)]:
             # What says that it is closed goes last, or the rest would look like a run that is not.
             names = one.names()
@@ -298,6 +299,14 @@ class Store:
         with _fsio.opened(self.files, self.make("queue")) as directory:
             content = _fsio.Content(json.dumps(document).encode("ascii"), 0o600, os.geteuid(), os.getegid())
             _fsio.replace(directory, resource, content, f".{resource}.new")
+
+
+def _token_of(run: RunDir) -> int:
+    """Return the token that a run was given with, 0 where its journal does not tell any more."""
+    try:
+        return int(run.journal().records[0].get("token") or 0)
+    except _journal.JournalError:
+        return 0
 
 
 def _make_one(files: _fsio.Files, parent: str, name: str) -> None:

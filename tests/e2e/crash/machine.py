@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import secrets
 import shlex
 import subprocess
@@ -161,6 +162,10 @@ class Machine:
         held = [f"{row['resource']} is {row['state']}: {row['reason']}" for row in rows]
         return [*held, *self.sh(TRACES).splitlines()]
 
+    def processes(self, text: str) -> list[str]:
+        """Return the processes whose command line has a text; who asks has it, too, but spelled otherwise."""
+        return self.run("pgrep", "-fa", f"[{text[0]}]{re.escape(text[1:])}").stdout.splitlines()
+
     def tidy(self) -> bool:
         """Whether nothing is left of runs."""
         return not self.traces()
@@ -288,7 +293,7 @@ class Loan:
 
 def wish(resource: str, **more: Any) -> dict[str, Any]:
     """Return a request for a lease that was never made before."""
-    mine = {"run_id": f"crash-{secrets.token_hex(4)}", "nonce": secrets.token_hex(16)}
+    mine = {"run_id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", "nonce": secrets.token_hex(16)}
     return {"resource": resource, **mine, "ttl": 60, "holder": NOBODY, **more}
 
 

@@ -162,7 +162,7 @@ def test_ansible_is_killed_during_a_long_task(miner: Machine, tmp_path: Path, wh
     begun = time.monotonic()
     found = miner.until_state("free", BOUND)
     assert miner.read(path) == "theirs"
-    assert miner.run("pgrep", "-f", script).stdout == ""
+    assert miner.processes(script) == []
     fence = {"resource": "miner-1", "run_id": play.run_id, "nonce": play.nonce, "token": token}
     late = miner.ask("file", fence=fence, item="late", path=path, content="late")
     assert (late["code"], late["error"]["kind"]) == (3, "fence")
@@ -191,7 +191,7 @@ def test_a_task_that_ran_into_its_timeout(miner: Machine, tmp_path: Path) -> Non
     done = play.to_the_end()
     assert done.returncode == 0, done.stdout
     assert miner.read(path) == "theirs"
-    assert miner.run("pgrep", "-f", script).stdout == ""
+    assert miner.processes(script) == []
     time.sleep(max(0.0, begun + 32 - time.monotonic()))
     assert miner.read(path) == "theirs"
     assert miner.names() == ["./config"]

@@ -414,7 +414,7 @@ def test_huge_and_odd_output(miner: Machine) -> None:
     size = int(miner.sh(f"du -sb {STATE}/runs/{loan.run_id} | cut -f1"))
     assert size < 8 * 1024 * 1024
     assert loan.recover()["proven"]
-    assert miner.run("pgrep", "-f", "sleep 617").stdout == "", "a child of the command lives on"
+    assert miner.processes("sleep 617") == [], "a child of the command lives on"
     loan.is_over()
 
 

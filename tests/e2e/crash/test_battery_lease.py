@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import time
@@ -57,9 +58,9 @@ def test_two_who_come_while_the_first_is_dead_and_dirty(miner: Machine) -> None:
 )
 def test_a_holder_that_sleeps_longer_than_its_time(miner: Machine) -> None:
     with controller() as process:
-        loan, path = lent(miner, ttl=6)
+        loan, path = lent(miner, ttl=15)
         loan.hold(process.pid)
-        time.sleep(7)  # longer than its time: it is renewed
+        time.sleep(16)  # longer than its time: it is renewed
         assert miner.status()["state"] == "held"
         process.send_signal(signal.SIGSTOP)
         miner.until_state("free", BOUND)
@@ -138,7 +139,7 @@ def test_a_journal_of_another_version_says_what_to_do_by_hand(miner: Machine) ->
     assert miner.read(path) == "ours"
     page = miner.run("keeper", "status").stdout
     assert "UNPROVEN" in page
-    told = next(line for line in page.splitlines() if "find " in line).split("sudo ", 1)[1]
+    told = next(line for line in page.splitlines() if "sudo find " in line).split("sudo ", 1)[1]
     original = miner.sh(told).split()
     assert len(original) == 1
     assert miner.read(original[0]) == "theirs"
@@ -186,8 +187,9 @@ def test_a_lease_that_is_never_used(miner: Machine) -> None:
     miner.write(f"{miner.place}/config", "theirs\n")
     look = f"stat -c '%n %i %s %Y %Z' {miner.place} {miner.place}/*"
     before = miner.sh(look)
-    loan = miner.lend(ttl=3)
+    loan = miner.lend()
     loan.looking_at(f"{miner.place}/config")
+    miner.must("renew", fence=loan.fence, ttl=3)
     miner.until_state("free", BOUND)
     assert miner.sh(look) == before
     assert loan.is_over()["restored"]["items"] == []
@@ -231,7 +233,7 @@ def test_a_lease_that_ends_during_a_command(miner: Machine) -> None:
     told = asked.answer()
     assert told["code"] != 0
     assert miner.read(path) == "theirs"
-    assert miner.run("pgrep", "-f", script).stdout == ""
+    assert miner.processes(script) == []
     loan.is_over()
 
 
@@ -309,25 +311,6 @@ def test_a_waiter_that_was_killed_loses_its_place(miner: Machine) -> None:
     assert miner.must("release", fence=fence)["released"]
 
 
-@pytest.mark.case(
-    "F28",
-    tier="machine",
-    oracle="what a killed waiter is given all the same, by its last question, runs out, and the next one is served",
-)
-def test_what_a_killed_waiter_is_given_runs_out(miner: Machine) -> None:
-    loan = miner.lend(ttl=300)
-    zombie = wish("miner-1", wait=20, ttl=5, holder={**SECOND, "pid": 5})
-    asked = miner.start("acquire", **zombie)
-    miner.until("somebody waits", lambda: miner.status()["queue"], 10)
-    asked.kill()
-    assert miner.must("release", fence=loan.fence)["released"]
-    miner.until("the question of the dead is answered", lambda: miner.status()["run_id"] == zombie["run_id"], 10)
-    third = wish("miner-1", wait=25, holder={**SECOND, "pid": 6})
-    given = miner.must("acquire", **third)
-    fence = {**{key: third[key] for key in ("resource", "run_id", "nonce")}, "token": given["token"]}
-    assert miner.must("release", fence=fence)["released"]
-
-
 def _given(miner: Machine, request: dict[str, Any]) -> dict[str, Any]:
     found = miner.ask("acquire", **request)
     return found if found["code"] == 0 else {}
@@ -359,7 +342,7 @@ def test_a_lock_of_the_package_manager_is_waited_for(miner: Machine) -> None:
         stuck = loan.recover()
         assert time.monotonic() - begun < 30
         assert (stuck["code"], stuck["restored"]) == (4, False)
-        assert "locked by another process" in stuck["resources"]["miner-1"]["reason"]
+        assert re.search(r"locked by .*process with pid [0-9]+", stuck["resources"]["miner-1"]["reason"])
         now = miner.status()
         assert now["state"] == "unproven"
         assert now["retry_in"] is not None
@@ -402,7 +385,8 @@ def test_the_products_own_lock(miner: Machine) -> None:
 
 @pytest.mark.case("F29", tier="machine", oracle="while somebody holds the keeper's own lock a restore waits, and goes on after it")
 def test_a_restore_waits_for_the_machines_lock(miner: Machine) -> None:
-    loan, path = lent(miner, ttl=4)
+    loan, path = lent(miner)
+    miner.must("renew", fence=loan.fence, ttl=4)
     miner.sh(f"systemd-run -q --unit=somebody flock {STATE}/host.lock sleep 12")
     time.sleep(8)
     assert miner.read(path) == "ours"

@@ -142,6 +142,17 @@ def test_tokens_grow_even_if_the_leases_are_lost(bench: Bench) -> None:
     assert bench.call("acquire", **OTHER)["token"] > first
 
 
+def test_the_runs_that_stay_for_a_reader_are_the_last_ones_whatever_they_are_called(bench: Bench) -> None:
+    names = [f"run-{number:02}" for number in range(15, 0, -1)]
+    for name in names:
+        bench.acquire(run_id=name)
+        fence = {**bench.fence, "run_id": name}
+        bench.call("release", fence=fence)
+        assert bench.call("recover", resource="miner-0", run_id=name)["proven"]
+        assert bench.call("evidence", resource="miner-0", run_id=name)["closed"]
+    assert sorted(one.run_id for one in bench.keeper.store.runs("miner-0")) == sorted(names[-10:])
+
+
 def test_a_run_id_is_used_once(bench: Bench) -> None:
     bench.acquire()
     bench.call("release", fence=bench.fence)
