@@ -79,6 +79,7 @@ class Bench:
         found = watch(self.paths, self.hosts, time.monotonic())
         why = judge(found, self.bound) if victims else "there was nothing to kill"
         run.process.wait(signals.LIMIT)
+        why = "; ".join(part for part in (why, *signals.held(self.paths)) if part)
         return Row(f"KILL {what}", moment, not why, why or "everything back by itself", found)
 
     def rebooted(self, host: str) -> Row:

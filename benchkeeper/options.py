@@ -88,7 +88,7 @@ class CrashOptions:
 
     Attributes:
         random: How many runs are killed at random moments.
-        world: Whether the world fails: power, cable, a paused controller.
+        world: Whether the world fails: reboots, a pulled cable, a paused controller.
         borrowers: How often two borrowers race.
         seed: Makes it the same again; None draws one.
         stack: Folder name below `stacks/`.

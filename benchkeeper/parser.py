@@ -135,7 +135,7 @@ def _add_proofs(command: Adder) -> None:
     crash.add_argument("--sweep", nargs="?", const="all", metavar="N", help=every)
     crash.add_argument("--case", action="append", default=[], metavar="F7|all", help="a case of the battery (may be repeated)")
     crash.add_argument("--random", default="0", metavar="N", help="kill -9 at N random moments")
-    crash.add_argument("--world", action="store_true", help="power cuts, a pulled cable, a paused controller")
+    crash.add_argument("--world", action="store_true", help="reboots, a pulled cable, a paused controller")
     crash.add_argument("--borrowers", default="0", metavar="N", help="let two borrowers ask at the same moment, N times")
     crash.add_argument("--seed", metavar="N", help="the same moments again")
     _stack(crash)

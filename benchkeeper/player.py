@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ansible_runner
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
 from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor
 
 from benchkeeper import processes
@@ -88,7 +89,7 @@ def _variables(play: Play) -> dict[str, str]:
         "BENCHKEEPER_EVENTS": str(play.events),
     }
     if play.state_file is not None:
-        values["BENCHKEEPER_STATE"] = str(play.state_file)
+        values[_holder.MARK] = str(play.state_file)
     return values
 
 
