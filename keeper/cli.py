@@ -7,10 +7,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 
 from keeper import VERSION
 from keeper.core import Keeper
@@ -20,6 +19,9 @@ from keeper.ports import FileLocks, RealClock, RealExecutor, SshSessions
 from keeper.store import ROOT, Store
 from keeper.triggers import best_triggers
 from keeper.units import SystemdServices, best_units
+
+if TYPE_CHECKING:
+    from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 
 _REQUEST_LIMIT = 16 * 1024 * 1024
 ROUND = 10.0  # seconds of one sweep
@@ -36,6 +38,12 @@ def program() -> List[str]:
     return [sys.executable or "/usr/bin/python3", str(Path(sys.argv[0]).resolve())]
 
 
+def _engine() -> Engine:
+    from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine  # noqa: PLC0415 - large
+
+    return Engine()
+
+
 def real_keeper(root: str) -> Keeper:
     """Return the keeper of this machine."""
     clock, executor, files = RealClock(), RealExecutor(), _fsio.RealFiles()
@@ -46,7 +54,7 @@ def real_keeper(root: str) -> Keeper:
         best_units(executor, clock, program()),
         SystemdServices(executor),
         RealLooker(),
-        Engine,
+        _engine,
         best_triggers(executor, clock, program()),
         SshSessions(),
     )

@@ -15,6 +15,7 @@ TIMEOUT_DEFAULT = 600.0
 TIMEOUT_LIMIT = 24 * 3600.0
 TAIL = 16 * 1024  # characters of output that travel
 _MARGIN = 3 * STOP_GRACE
+_LOOK_EVERY = 0.05  # seconds between two looks for a result, at most: one costs less than a millisecond
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Runner:
             seen_alive = now
             return not self._keeper.units.alive(self.unit)
 
-        poll(self._keeper.clock, deadline, ready)
+        poll(self._keeper.clock, deadline, ready, last=_LOOK_EVERY)
         result = self._result() or {}
         return Ended(
             rc=result.get("rc"),

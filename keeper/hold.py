@@ -2,24 +2,27 @@
 
 Lines of JSON in, lines of JSON out. In: first ``{"fence": {...}}``, then ``{"renew": true}``, ``{"bye": true}`` (given back),
 ``{"detach": seconds}`` (kept on purpose). The end of the input without one of the last two is a cut. This program never
-restores: it writes the cut down, and the sweep judges. Its own death is a cut as well.
+restores: it writes the cut down, and the sweep judges. Its own death is a cut as well. As long as it stands it answers the
+guarded calls of its resource, see `served`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
 import signal
 import sys
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import IO, TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _lease
 
 from keeper.core import TTL_LIMIT, Fence, Keeper, fence_of, iso, number
 from keeper.errors import BUSY, FENCE, USAGE, KeeperError
 from keeper.ports import start_time
+from keeper.served import Served, load, place_of
 
 if TYPE_CHECKING:
     from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease
@@ -101,11 +104,11 @@ class _Lines:
         self._waiting = b""
         self.ended = False
 
-    def next(self, seconds: float) -> Optional[Mapping[str, Any]]:
-        """Return the next line, None when none came in time or the input ended. Raises KeeperError(usage)."""
+    def next(self, seconds: float, others: Sequence[int] = ()) -> Optional[Mapping[str, Any]]:
+        """Return the next line, None when none came in time, others are ready or the input ended. Raises KeeperError(usage)."""
         if b"\n" not in self._waiting:
-            ready, _, _ = select.select([self._number], [], [], seconds)
-            if ready:
+            ready, _, _ = select.select([self._number, *others], [], [], seconds)
+            if self._number in ready:
                 chunk = os.read(self._number, LINE_LIMIT)
                 self.ended = not chunk
                 self._waiting += chunk
@@ -147,20 +150,31 @@ def main(keeper: Keeper, stream: IO[bytes]) -> int:
     for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(one, stop)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    served = Served(place_of(hold.fence.resource), functools.partial(_answer, keeper))
     try:
         _say({"held": hold.generation})
-        return _serve(hold, lines)
+        load()
+        return _serve(hold, lines, served)
     except KeeperError as error:
         _say(error.document())
         return error.exit_code
     except OSError:  # who should read the answer is gone
         hold.cut()
         return 0
+    finally:
+        served.close()
 
 
-def _serve(hold: Hold, lines: _Lines) -> int:
+def _answer(keeper: Keeper, verb: str, request: Mapping[str, Any]) -> Tuple[int, Mapping[str, Any]]:
+    from keeper.verbs import call  # noqa: PLC0415 - loaded when it is known that there is a hold
+
+    return call(keeper, verb, request)
+
+
+def _serve(hold: Hold, lines: _Lines, served: Served) -> int:
     while not lines.ended:
-        asked = lines.next(LOOK_EVERY)
+        asked = lines.next(LOOK_EVERY, served.descriptors())
+        served.answer_all()
         if asked is None:
             state = "" if lines.ended else hold.over()
             if state:

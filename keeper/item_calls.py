@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping
 
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine, EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire import EngineError
 
 from keeper.core import Keeper, Request, fence_of, number, text
 from keeper.errors import FAILED as BROKEN
@@ -13,6 +13,9 @@ from keeper.item_engine import pending_until
 from keeper.kinds import FAILED, PUT_BACK, UNDONE, Undo, Verdict
 from keeper.ports import poll
 from keeper.units import STOP_GRACE
+
+if TYPE_CHECKING:
+    from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 
 _ACTIONS: Dict[str, Callable[[Engine, str, int], None]] = {
     "stop": lambda engine, name, grace: engine.stop(name, grace),

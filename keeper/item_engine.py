@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Set
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine, EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire import EngineError
 
 from keeper import baseline
 from keeper.baseline import KEEP, Difference, World
@@ -21,6 +20,7 @@ from keeper.units import STOP_GRACE
 
 if TYPE_CHECKING:
     from ansible_collections.benchkeeper.core.plugins.module_utils import _journal
+    from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 
 ATTEMPTS = 3
 BOUND = STOP_GRACE + 2.0  # seconds that a call to the engine may go on after its client died
@@ -211,8 +211,15 @@ def _finish_stops(ask: Undo, engine: Engine, project: str) -> None:
             engine.stop(container, int(STOP_GRACE))
 
     if stopping:
-        with concurrent.futures.ThreadPoolExecutor(max_workers=_STOPPING) as pool:
-            list(pool.map(end, sorted(stopping)))
+        _at_once(end, sorted(stopping))
+
+
+def _at_once(act: Callable[[str], None], containers: Iterable[str]) -> None:
+    """Do something to several containers at the same time: each may take its whole grace."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most calls have no use for it, and it takes a while to load
+
+    with ThreadPoolExecutor(max_workers=_STOPPING) as pool:
+        list(pool.map(act, containers))
 
 
 def _quiet(ask: Undo, engine: Engine, project: str, until: float) -> List[str]:
@@ -252,10 +259,9 @@ def _bring_back(ask: Undo, engine: Engine, difference: Difference, attempt: int)
 
 
 def _remove_all(engine: Engine, containers: List[str]) -> None:
-    """Stop and remove containers, all at once: each may take its whole grace."""
+    """Stop and remove containers."""
     if containers:
-        with concurrent.futures.ThreadPoolExecutor(max_workers=_STOPPING) as pool:
-            list(pool.map(lambda container: _remove(engine, container), containers))
+        _at_once(lambda container: _remove(engine, container), containers)
 
 
 def _remove(engine: Engine, container: str) -> None:

@@ -67,7 +67,7 @@ def start_time(pid: int) -> Optional[int]:
     return int(raw.rpartition(")")[2].split()[19])  # field 22; the name in field 2 may contain anything
 
 
-def poll(clock: Clock, deadline: float, ready: Callable[[], bool], first: float = POLL_FIRST) -> bool:
+def poll(clock: Clock, deadline: float, ready: Callable[[], bool], first: float = POLL_FIRST, last: float = POLL_LAST) -> bool:
     """Wait until ``ready`` says yes or CLOCK_BOOTTIME reaches ``deadline``; jittered, slower as time goes by."""
     pause = first
     while not ready():
@@ -75,7 +75,7 @@ def poll(clock: Clock, deadline: float, ready: Callable[[], bool], first: float 
         if left <= 0:
             return False
         clock.sleep(min(left, pause * random.uniform(0.7, 1.3)))  # noqa: S311 - jitter is no secret
-        pause = min(pause * 1.5, max(POLL_LAST, first))
+        pause = min(pause * 1.5, max(last, first))
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, hash_nonce
@@ -84,7 +83,9 @@ def expected_seconds(keeper: Keeper, lease: Lease, position: int) -> Optional[fl
             lasted.append(float(ended) - float(run.journal().records[0].get("at") or ended))
     if not lasted:
         return None
-    usual = statistics.median(lasted)
+    from statistics import median  # noqa: PLC0415 - only who waits asks
+
+    usual = median(lasted)
     return round(max(0.0, usual - (keeper.clock.wall() - lease.since)) + (position - 1) * usual, 1)
 
 

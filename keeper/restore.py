@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease, _proof
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire import EngineError
 
 from keeper import guards, item_calls, item_command, item_created, item_engine, item_file, item_service, item_tree, late
 from keeper.core import BEFORE, GuardedRun, Keeper, public

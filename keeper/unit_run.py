@@ -9,6 +9,7 @@ import os
 import pwd
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +115,8 @@ def _pump(process: subprocess.Popen[bytes], spec: Dict[str, Any], outputs: List[
         assert process.stdin is not None  # noqa: S101 - asked for above
         os.set_blocking(process.stdin.fileno(), False)
         selector.register(process.stdin, selectors.EVENT_WRITE)
+        bell = _bell()
+        selector.register(bell, selectors.EVENT_READ)
         ended_at = 0.0
         while True:
             now = time.monotonic()
@@ -126,17 +129,38 @@ def _pump(process: subprocess.Popen[bytes], spec: Dict[str, Any], outputs: List[
                 _signal(process, signal.SIGTERM)
             elif killed_at and now - killed_at > _GRACE:
                 _signal(process, signal.SIGKILL)
-            for key, _events in selector.select(0.1):
-                pipe: Any = key.fileobj
-                if key.data is None:
-                    pending = _feed(selector, pipe, pending)
-                    continue
-                chunk = os.read(pipe.fileno(), _CHUNK)
-                if chunk:
-                    key.data.take(chunk)
-                else:
-                    selector.unregister(pipe)
+            pending = _move(selector, bell, pending)
     return bool(killed_at)
+
+
+def _move(selector: selectors.BaseSelector, bell: socket.socket, pending: memoryview) -> memoryview:
+    """Wait a moment for whatever is ready and move its bytes; return what is still to be fed."""
+    for key, _events in selector.select(0.1):
+        pipe: Any = key.fileobj
+        if pipe is bell:
+            bell.recv(_CHUNK)
+        elif key.data is None:
+            pending = _feed(selector, pipe, pending)
+        elif not _take(pipe, key.data):
+            selector.unregister(pipe)
+    return pending
+
+
+def _bell() -> socket.socket:
+    """Return what becomes readable when a child ends: pipes may close long before, or after."""
+    bell, rope = socket.socketpair()
+    for one in (bell, rope):
+        one.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # without a handler nothing is written
+    signal.set_wakeup_fd(rope.detach(), warn_on_full_buffer=False)
+    return bell
+
+
+def _take(pipe: Any, output: Output) -> bool:
+    chunk = os.read(pipe.fileno(), _CHUNK)
+    if chunk:
+        output.take(chunk)
+    return bool(chunk)
 
 
 def _feed(selector: selectors.BaseSelector, stream: Any, pending: memoryview) -> memoryview:

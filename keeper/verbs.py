@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _journal, _lease
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire import EngineError
 from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Lease, LeaseError
 
 from keeper import (

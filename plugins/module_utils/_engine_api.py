@@ -16,12 +16,28 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._engine_wire impo
     GO_DIRECTORY,
     GO_SYMLINK,
     ContainerFile,
+    EngineError,
+    EngineUnreachableError,
     NotAFileError,
     demultiplex,
     only_member,
     path_stat,
     split_reference,
 )
+
+__all__ = [
+    "FILE_LIMIT",
+    "PROJECT_LABEL",
+    "SERVICE_LABEL",
+    "SOCKET",
+    "ContainerFile",
+    "Engine",
+    "EngineError",
+    "EngineUnreachableError",
+    "EventStream",
+    "NotAFileError",
+    "label_filter",
+]
 
 SOCKET = "/var/run/docker.sock"
 PROJECT_LABEL = "com.docker.compose.project"
@@ -31,25 +47,6 @@ _LINK_HOPS = 8
 
 Query = Mapping[str, Union[str, int, bool, None]]
 Labels = Mapping[str, Optional[str]]
-
-
-class EngineError(Exception):
-    """The engine answered with an error.
-
-    Attributes:
-        status: HTTP status; 0 when the engine could not be reached.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"engine: {message}" if status == 0 else f"engine: {status}: {message}")
-        self.status = status
-
-
-class EngineUnreachableError(EngineError):
-    """There is no answer at all: no socket, no permission, refused, timed out."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(0, message)
 
 
 class _Connection(http.client.HTTPConnection):

@@ -6,13 +6,31 @@ import base64
 import io
 import json
 import struct
-import tarfile
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
 # os.ModeSymlink and os.ModeDir of Go, in which the archive header spells modes.
 GO_SYMLINK = 1 << 27
 GO_DIRECTORY = 1 << 31
+
+
+class EngineError(Exception):
+    """The engine answered with an error.
+
+    Attributes:
+        status: HTTP status; 0 when the engine could not be reached.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"engine: {message}" if status == 0 else f"engine: {status}: {message}")
+        self.status = status
+
+
+class EngineUnreachableError(EngineError):
+    """There is no answer at all: no socket, no permission, refused, timed out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, message)
 
 
 class NotAFileError(Exception):
@@ -65,6 +83,8 @@ def only_member(raw: bytes, path: str, limit: int) -> ContainerFile:
     Raises:
         NotAFileError: When the archive holds anything else.
     """
+    import tarfile  # noqa: PLC0415 - large, and most programs that know the engine read no file of a container
+
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
             member = archive.next()
