@@ -217,10 +217,11 @@ def _take(keeper: Keeper, wish: Wish) -> Dict[str, Any]:
         return answer
     fence = {"resource": wish.resource, "run_id": wish.run_id, "nonce": wish.nonce, "token": answer["token"]}
     try:
+        if wish.lock is not None:
+            keeper.triggers.lock(wish.resource, on=True)
         # Its key is on disk, so the init's sweep finds something to watch: a stamp from now on proves that it does.
         arming = keeper.triggers.alive(started) if wish.arm else NOT_ARMED
         if wish.lock is not None:
-            keeper.triggers.lock(wish.resource, on=True)
             product_lock.wait_taken(keeper, wish.lock, wish.run_id)
     except KeeperError:
         release(keeper, {"fence": fence})

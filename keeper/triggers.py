@@ -18,6 +18,7 @@ STAMP = "/run/benchkeeper/sweep.json"
 SWEPT_BY = "BENCHKEEPER_SWEPT_BY"  # set by the init's own unit or table: a sweep by hand proves nothing
 RESTORE_LIMIT = 3600.0  # seconds that somebody who asks for a restore waits for the unit that does it
 _LOCK_LIMIT = 20.0
+_TICKING = ("waiting", "running")  # what systemd says of a timer that will start its unit again
 
 
 class Triggers(Protocol):
@@ -92,6 +93,21 @@ class SystemdTriggers(InitTriggers):
 
     kind = f"{SWEEP}.timer and {BOOT}.service"
     late = 15.0
+
+    def alive(self, since: float) -> str:
+        """Let the init start the sweep that its timer would start within a second, and see that this timer will start the next.
+
+        See Triggers.
+        """
+        timer = self._executor.run(["systemctl", "show", "-p", "SubState", "--value", "--", f"{SWEEP}.timer"], 15.0)
+        if timer.out.strip() not in _TICKING:
+            raise KeeperError(
+                UNFIT,
+                f"nothing was changed: the timer of this machine's sweep does not run ({timer.out.strip() or 'unknown'}), "
+                f"so nothing would put it back; see: {self.kind}",
+            )
+        self._executor.run(["systemctl", "start", "--no-block", f"{SWEEP}.service"], 15.0)
+        return super().alive(since)
 
     def start(self) -> None:
         """Start the restore, see Triggers."""

@@ -67,7 +67,8 @@ def test_a_lease_is_not_over_before_its_machine_is_armed(bench: Bench, monkeypat
 def test_a_stamp_counts_when_the_init_wrote_it_after_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     place = tmp_path / "run" / "sweep.json"
-    ours = triggers.SystemdTriggers(None, clock, [], str(place))  # type: ignore[arg-type] # nothing is run
+    ran = Ran(said="waiting\n")
+    ours = triggers.SystemdTriggers(ran, clock, [], str(place))
     monkeypatch.delenv(triggers.SWEPT_BY, raising=False)
     ours.stamp()
     assert not place.exists()  # by hand it proves nothing
@@ -77,18 +78,30 @@ def test_a_stamp_counts_when_the_init_wrote_it_after_the_lease(tmp_path: Path, m
     with pytest.raises(KeeperError, match="did not look within 15 s"):
         ours.alive(clock.now)
     assert ours.alive(clock.now - 20) == "benchkeeper-sweep.timer and benchkeeper-boot.service"
+    assert ran.argv[-1] == ["systemctl", "start", "--no-block", "benchkeeper-sweep.service"]
     place.write_text("{torn")
     assert triggers.read_stamp(str(place)) == 0.0
 
 
+@pytest.mark.parametrize("said", ["dead", "elapsed", "failed", ""])
+def test_a_sweep_whose_timer_does_not_run_is_not_alive_although_it_looked(tmp_path: Path, said: str) -> None:
+    place = tmp_path / "sweep.json"
+    place.write_text('{"boottime": 2000.0}')
+    ran = Ran(said=f"{said}\n")
+    with pytest.raises(KeeperError, match="the timer of this machine's sweep does not run"):
+        triggers.SystemdTriggers(ran, FakeClock(), [], str(place)).alive(1000.0)
+    assert [one[1] for one in ran.argv] == ["show"]
+
+
 class Ran:
-    def __init__(self, rc: int = 0) -> None:
+    def __init__(self, rc: int = 0, said: str = "") -> None:
         self.argv: List[List[str]] = []
         self.rc = rc
+        self.said = said
 
     def run(self, argv: Any, timeout: float) -> Finished:
         self.argv.append(list(argv))
-        return Finished(self.rc, "", "no such unit")
+        return Finished(self.rc, self.said, "no such unit")
 
     def spawn(self, argv: Any) -> int:
         self.argv.append(list(argv))
