@@ -129,9 +129,10 @@ def prove(keeper: Keeper, request: Request) -> Dict[str, Any]:
 
 
 def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
-    """Restore, prove, free: ``{resource?, run_id?, nonce?, force?, holder_gone?, controller_id?, begin?}``.
+    """Restore, prove, free: ``{resource?, run_id?, nonce?, force?, holder_gone?, controller_id?, begin?, evidence?}``.
 
-    With ``begin`` it is only set off; the answer then has ``begun``, and the same call without it follows.
+    With ``begin`` it is only set off; the answer then has ``begun``, and the same call without it follows. With ``evidence`` the
+    answer has the journal, too.
 
     Returns:
         ``{restored, proven, nothing_to_do, resources: {name: {...}}}``; without a resource every one of the machine.
@@ -140,6 +141,9 @@ def recover(keeper: Keeper, request: Request) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for name in names:
         found[name] = _recover_one(keeper, name, request, alone=len(names) == 1)
+        if request.get("evidence") is True and found[name].get("run_id") and not found[name].get("begun"):
+            told = evidence(keeper, {"resource": name, "run_id": found[name]["run_id"]})
+            found[name] = {"after": told["after"], **found[name], "journal": told["journal"]}
     return {
         "restored": all(one["restored"] for one in found.values()),
         "proven": all(one["proven"] for one in found.values()),

@@ -60,19 +60,37 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
         if args.get("state", "acquired") != "acquired":
             return self._module(task_vars, args)
         args["holder"] = args.get("holder") or _keeper_holder.playbook()
-        result = self._acquired(task_vars, args)
+        holding = self._connected(task_vars, args)  # meanwhile the lease is asked for
+        result = self._module(task_vars, args, wait=0, queue=self._left(args) > 0)
+        if result.get("busy") and holding is not None:  # who knows how long it takes
+            holding.drop()
+            holding = None
+        result = self._acquired(task_vars, args, result)
         if result.get("token") and not result.get("failed"):
-            return self._held(task_vars, args, result)
+            return self._held(task_vars, args, result, holding or self._connected(task_vars, args))
+        if holding is not None:
+            holding.drop()
         return result
+
+    def _left(self, args: Mapping[str, Any]) -> float:
+        """Return how many seconds of the run's time to wait are left."""
+        return max(0.0, float(args.get("wait") or 0) - self._waited.get(str(args.get("run_id")), 0.0))
+
+    def _connected(self, task_vars: Optional[Dict[str, Any]], args: Mapping[str, Any]) -> Optional[own_connection.Holding]:
+        """Begin the connection that holds, if the holder is a process of this computer and the host can be reached so."""
+        here = args["holder"].get("controller_id") == _keeper_holder.controller_id()
+        if not here or not boolean(args.get("hold", True)):
+            return None
+        argv = own_connection.keeper_words(self._connection, "hold", own_connection.interpreter(self._task, task_vars))
+        return None if argv is None else own_connection.Holding(argv)
 
     def _module(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any], **more: Any) -> Dict[str, Any]:
         return dict(self._execute_module(module_name=MODULE, module_args={**args, **more}, task_vars=task_vars))
 
-    def _acquired(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any]) -> Dict[str, Any]:
-        """Ask until the lease is given or the run's time to wait is over; the host keeps the place between two calls."""
+    def _acquired(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any], result: Dict[str, Any]) -> Dict[str, Any]:
+        """Ask again until the lease is given or the run's time to wait is over; the host keeps the place between two calls."""
         run_id = str(args.get("run_id"))
-        left = max(0.0, float(args.get("wait") or 0) - self._waited.get(run_id, 0.0))
-        result = self._module(task_vars, args, wait=0, queue=left > 0)
+        left = self._left(args)
         told = False  # that the holder is dead; once is enough
         shown = ("", 0)
         while result.get("busy"):
@@ -97,15 +115,19 @@ class ActionModule(ActionBase):  # type: ignore[misc] # ansible-core has no type
             self._waited[run_id] = self._waited.get(run_id, 0.0) + spent
         return result
 
-    def _held(self, task_vars: Optional[Dict[str, Any]], args: Dict[str, Any], result: Dict[str, Any]) -> Dict[str, Any]:
-        """Hold a lease for its holder, if that is a process of this computer and the host can be reached so."""
-        holder = args.get("holder") or {}
-        argv = own_connection.keeper_words(self._connection, "hold", own_connection.interpreter(self._task, task_vars))
-        if argv is None or holder.get("controller_id") != _keeper_holder.controller_id() or not boolean(args.get("hold", True)):
+    def _held(
+        self,
+        task_vars: Optional[Dict[str, Any]],
+        args: Dict[str, Any],
+        result: Dict[str, Any],
+        holding: Optional[own_connection.Holding],
+    ) -> Dict[str, Any]:
+        """Hold a lease for its holder over a connection, where there can be one."""
+        if holding is None:
             return {**result, "hold": None}
         fence = {"resource": args["resource"], "run_id": args["run_id"], "nonce": args["nonce"], "token": result["token"]}
         begun = time.monotonic()
-        said = own_connection.hold(argv, fence, holder, float(result["ttl"]))
+        said = holding.hold(fence, args["holder"], float(result["ttl"]))
         if said.get("held"):
             wall = float(result.get("keeper_wall") or 0.0) + time.monotonic() - begun
             return {**result, "hold": said["held"], "keeper_wall": round(wall, 3)}

@@ -3,11 +3,11 @@
 When the watched process is gone, it ends what is left of the run on this computer, too: Ansible's workers run in sessions of their
 own, and without their parent they wait for ever to be listened to.
 
-It is started as a program, ``python _holder.py``, and takes one JSON document on standard input:
-``{argv, fence, watch: {pid, start_time}, ttl, state?}``. It says on standard output how the first connection came out, in one
-line, and goes on in the background. It renews only while the watched process exists and is not stopped; when that is gone it
-closes the connection, which is all that the machine needs to know. A connection that breaks is made anew until the machine
-refuses it.
+It is started as a program, ``python _holder.py``, and takes two lines of JSON on standard input: ``{argv}``, with which it
+connects while the lease is still being asked for, and ``{fence, watch: {pid, start_time}, ttl, state?}`` when it is there; without
+the second it ends. It says on standard output how the first connection came out, in one line, and goes on in the background. It
+renews only while the watched process exists and is not stopped; when that is gone it closes the connection, which is all that the
+machine needs to know. A connection that breaks is made anew until the machine refuses it.
 """
 
 from __future__ import annotations
@@ -100,13 +100,12 @@ class Watched:
 class Connection:
     """One connection to the keeper of a machine, as ``keeper hold`` speaks over it."""
 
-    def __init__(self, argv: List[str], fence: Mapping[str, Any]) -> None:
+    def __init__(self, argv: List[str]) -> None:
         pipe = subprocess.PIPE
         # In a session of its own: a Ctrl-C for the run is not for the one who watches over it.
         self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True)
         self._waiting = b""
         self.ended = False
-        self.say({"fence": dict(fence)})
 
     @property
     def descriptor(self) -> int:
@@ -152,12 +151,15 @@ class Holder:
     """Holds a lease over one connection after the other.
 
     Args:
-        spec: ``{argv, fence, watch, ttl}``.
+        argv: What makes a connection.
+        first: One that was made already.
+        spec: ``{fence, watch, ttl}``.
         report: Takes the outcome of the first connection: ``{held}``, or what the keeper said, or ``{msg}``.
     """
 
-    def __init__(self, spec: Mapping[str, Any], report: Any) -> None:
-        self._argv = [str(word) for word in spec["argv"]]
+    def __init__(self, argv: List[str], first: Optional[Connection], spec: Mapping[str, Any], report: Any) -> None:
+        self._argv = argv
+        self._first = first
         self._fence = spec["fence"]
         self._watched = Watched(int(spec["watch"]["pid"]), spec["watch"].get("start_time"))
         self._every = max(0.2, float(spec["ttl"]) / 4.0)
@@ -191,11 +193,12 @@ class Holder:
     def _connect(self) -> tuple[str, bool]:
         """Hold over one connection; return how it ended, and whether it ever held."""
         try:
-            connection = Connection(self._argv, self._fence)
+            connection, self._first = self._first or Connection(self._argv), None
         except OSError as error:
             self._tell({"msg": f"{self._argv[0]}: {error.strerror}"})
             return OVER, False
         try:
+            connection.say({"fence": dict(self._fence)})
             return self._serve(connection)
         finally:
             connection.close()
@@ -228,8 +231,7 @@ class Holder:
 
 
 def main() -> int:
-    """Read what to hold, say how it began, and go on in the background."""
-    spec = json.loads(sys.stdin.buffer.read())
+    """Connect, read what to hold, say how it began, and go on in the background."""
     read, write = os.pipe()
     if os.fork():
         os.close(write)
@@ -242,14 +244,25 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
+    for stream in (1, 2):
         os.dup2(nowhere, stream)
 
     def report(document: Mapping[str, Any]) -> None:
         os.write(write, json.dumps(document).encode("ascii") + b"\n")
         os.close(write)
 
-    if Holder(spec, report).run() == GONE:
+    argv = [str(word) for word in json.loads(sys.stdin.buffer.readline())["argv"]]
+    first = None
+    with contextlib.suppress(OSError):  # it is tried again, and told, when there is something to hold
+        first = Connection(argv)
+    line = sys.stdin.buffer.readline()
+    os.dup2(nowhere, 0)
+    if not line.endswith(b"\n"):  # there is no lease
+        if first is not None:
+            first.close()
+        return 0
+    spec = json.loads(line)
+    if Holder(argv, first, spec, report).run() == GONE:
         end_players(str(spec.get("state") or ""))
     return 0
 

@@ -22,7 +22,7 @@ HELD = ("command", "created", "engine", "file", "look", "service", "snapshot", "
 _GREETING_WAIT = 5.0  # seconds until a hold that does not greet is passed by
 UNPROVEN = 4  # exit code of an answer that says: not everything is back
 _LAST_WORDS = 400
-_WORK = ("engine", "command", "call")  # kinds of change whose undo is mostly the product's own time
+_WORK = ("engine", "command", "call", "service")  # kinds of change whose undo is mostly the product's own time
 
 # Only the nonce is secret: were the whole lease, Ansible would blot out the host's name in every result.
 LEASE_OPTION: Dict[str, Any] = {
@@ -172,11 +172,7 @@ def recover(request: Mapping[str, Any], run: Run = _run) -> Dict[str, Any]:
     Raises:
         KeeperError: Somebody else holds it, or the keeper cannot tell.
     """
-    resource = request["resource"]
-    answer = call("recover", request, run)["resources"][resource]
-    if answer.get("run_id") and not answer.get("begun"):
-        evidence = call("evidence", {"resource": resource, "run_id": answer["run_id"]}, run)
-        answer = {"after": evidence["after"], **answer, "journal": evidence["journal"]}
+    answer = call("recover", {**request, "evidence": True}, run)["resources"][request["resource"]]
     return {"state": "free", "items": [], "failures": [], **answer, "keeper_wall": spent()}
 
 

@@ -67,12 +67,24 @@ def interpreter(task: Any, task_vars: Optional[Mapping[str, Any]]) -> str:
     return named if named.startswith("/") else "/usr/bin/python3"
 
 
-def hold(argv: List[str], fence: Mapping[str, Any], watch: Mapping[str, Any], ttl: float) -> Dict[str, Any]:
-    """Start to hold a lease in the background; return what the keeper said first, or ``{msg}``."""
-    watched = {key: watch[key] for key in ("pid", "start_time")}
-    spec = {"argv": argv, "fence": dict(fence), "watch": watched, "ttl": ttl, "state": os.environ.get(_holder.MARK, "")}
-    with _process([sys.executable, _holder.__file__], separate=True) as process:
-        return _answer(process, spec)
+class Holding:
+    """A connection that is made while its lease is still being asked for."""
+
+    def __init__(self, argv: List[str]) -> None:
+        self._process = _process([sys.executable, _holder.__file__], separate=True)
+        assert self._process.stdin is not None  # noqa: S101 - asked for
+        self._process.stdin.write(json.dumps({"argv": argv}).encode("utf-8") + b"\n")
+        self._process.stdin.flush()
+
+    def hold(self, fence: Mapping[str, Any], watch: Mapping[str, Any], ttl: float) -> Dict[str, Any]:
+        """Hold a lease in the background from now on; return what the keeper said first, or ``{msg}``."""
+        watched = {key: watch[key] for key in ("pid", "start_time")}
+        spec = {"fence": dict(fence), "watch": watched, "ttl": ttl, "state": os.environ.get(_holder.MARK, "")}
+        return _answer(self._process, spec)
+
+    def drop(self) -> None:
+        """Let go of it; nothing is held."""
+        self._process.communicate(b"")
 
 
 def call(argv: List[str], request: Mapping[str, Any]) -> Dict[str, Any]:
@@ -90,7 +102,7 @@ def _process(argv: List[str], *, separate: bool) -> subprocess.Popen[bytes]:
 
 def _answer(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> Dict[str, Any]:
     try:
-        out, err = process.communicate(json.dumps(request).encode("utf-8"), timeout=HOLD_LIMIT)
+        out, err = process.communicate(json.dumps(request).encode("utf-8") + b"\n", timeout=HOLD_LIMIT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

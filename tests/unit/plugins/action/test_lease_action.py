@@ -6,7 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -110,19 +110,43 @@ def test_a_holder_that_is_dead_is_not_waited_for(clock: Clock, monkeypatch: pyte
 HOLDER = {"controller_id": "here", "pid": 1, "start_time": 1}
 
 
+class Holding:
+    """A connection, and what became of every one that was made."""
+
+    made: ClassVar[list[str]] = []
+    said: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, argv: list[str]) -> None:
+        assert argv == ["ssh", "host"]
+        self.number = len(self.made)
+        self.made.append("waits")
+
+    def hold(self, fence: dict[str, Any], *_more: Any) -> dict[str, Any]:
+        assert fence["token"] == 7
+        self.made[self.number] = "holds"
+        return self.said
+
+    def drop(self) -> None:
+        self.made[self.number] = "dropped"
+
+
 def acquire(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], *, here: str = "here", **more: Any
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], *, here: str = "here", busy: int = 0, **more: Any
 ) -> tuple[dict[str, Any], list[str]]:
     """Take a free host that can be reached by SSH; return the result and what the module was asked to do."""
     asked = []
 
     def execute(module_args: dict[str, Any], **_more: Any) -> dict[str, Any]:
         asked.append(module_args.get("state", "acquired"))
+        if len(asked) <= busy:
+            return BUSY
         return {"token": 7, "ttl": 60, "run_id": "r"}
 
     monkeypatch.setattr(lease._keeper_holder, "controller_id", lambda: here)
     monkeypatch.setattr(lease.own_connection, "keeper_words", lambda *_args: ["ssh", "host"])
-    monkeypatch.setattr(lease.own_connection, "hold", lambda *_args: said)
+    monkeypatch.setattr(lease.own_connection, "Holding", Holding)
+    monkeypatch.setattr(Holding, "made", [])
+    monkeypatch.setattr(Holding, "said", said)
     action = object.__new__(lease.ActionModule)
     args = {"resource": "miner-0", "run_id": "r", "nonce": "n" * 32, "holder": HOLDER, **more}
     action._task, action._connection, action._execute_module = SimpleNamespace(args=args, delegate_to=None), None, execute
@@ -133,6 +157,18 @@ def test_what_was_given_is_held_by_a_connection_of_its_own(clock: Clock, monkeyp
     assert acquire(monkeypatch, {"held": 3})[0]["hold"] == 3
     assert acquire(monkeypatch, {"held": 3}, hold=False)[0]["hold"] is None
     assert acquire(monkeypatch, {"held": 3}, here="elsewhere")[0]["hold"] is None, "its holder is no process of this computer"
+
+
+def test_the_connection_is_made_while_the_lease_is_asked_for_but_nobody_waits_on_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease._keeper_holder, "is_gone", lambda _holder: False)
+    acquire(monkeypatch, {"held": 3})
+    assert Holding.made == ["holds"]
+    assert acquire(monkeypatch, {"held": 3}, busy=1, wait=60)[0]["hold"] == 3
+    assert Holding.made == ["dropped", "holds"]
+    assert "token" not in acquire(monkeypatch, {"held": 3}, busy=9, run_id="another")[0]
+    assert Holding.made == ["dropped"]
 
 
 def test_what_cannot_be_held_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

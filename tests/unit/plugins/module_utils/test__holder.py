@@ -26,7 +26,11 @@ def note(what):
 def say(what):
     print(json.dumps(what), flush=True)
 print("Welcome to this machine")
-note({"first": json.loads(sys.stdin.readline())})
+open(sys.argv[2] + ".here", "w").close()
+line = sys.stdin.readline()
+if not line:
+    note("end of input"); sys.exit(0)
+note({"first": json.loads(line)})
 if kind == "refuses":
     say({"error": {"kind": "fence", "message": "stale"}}); sys.exit(3)
 if kind == "dumb":
@@ -69,8 +73,9 @@ class Scene:
 
     def start(self, kind: str, **more: Any) -> Dict[str, Any]:
         given = {**self.spec(kind), **more}
+        lines = json.dumps({"argv": given.pop("argv")}) + "\n" + json.dumps(given) + "\n"
         argv = [sys.executable, _holder.__file__]
-        done = subprocess.run(argv, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(argv, input=lines, capture_output=True, text=True, timeout=60, check=True)
         assert "0123456789abcdef" not in " ".join(argv) + done.stdout + done.stderr
         answer = json.loads(done.stdout)
         assert isinstance(answer, dict)
@@ -96,6 +101,18 @@ def test_it_says_that_it_holds_and_renews_until_its_run_is_gone(scene: Scene) ->
     scene.watched.kill()
     scene.watched.wait()
     eventually(lambda: scene.heard[-1] == "end of input", 3.0)
+
+
+def test_it_connects_before_there_is_a_lease_and_lets_go_when_there_is_none(scene: Scene) -> None:
+    argv = [sys.executable, _holder.__file__]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as early:
+        assert early.stdin is not None
+        early.stdin.write(json.dumps({"argv": scene.spec("holds")["argv"]}).encode() + b"\n")
+        early.stdin.flush()
+        eventually(lambda: scene.log.with_suffix(".here").exists())
+        assert scene.heard == []
+        assert early.communicate(timeout=10)[0] == b""
+    eventually(lambda: scene.heard == ["end of input"])
 
 
 def test_with_its_run_what_is_left_of_the_playbook_ends(scene: Scene, tmp_path: Path) -> None:
@@ -164,7 +181,8 @@ def test_a_number_that_was_given_to_somebody_else_is_not_watched(scene: Scene) -
 def test_a_connection_that_says_nothing_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_holder, "CONNECT_LIMIT", 0.5)
     told: List[Any] = []
-    assert _holder.Holder(scene.spec("dumb"), told.append).run() == _holder.CUT
+    spec = scene.spec("dumb")
+    assert _holder.Holder(spec["argv"], None, spec, told.append).run() == _holder.CUT
     assert "could not be made" in told[0]["msg"]
 
 
