@@ -177,6 +177,7 @@ def make_result(run: Run, leaks: Sequence[canary.Leak]) -> dict[str, Any]:
         "phases": results.phases(run.events),
         "seconds": max([float(event.get("s", 0)) for event in run.events] or [0.0]),
         "keeper_seconds": results.keeper_seconds(run.events),
+        "waited_seconds": results.waited_seconds(run.events),
         "deployed": run.context.get("mode") != "check",
         "leaks": [{"path": leak.path, "why": leak.why} for leak in leaks],
     }

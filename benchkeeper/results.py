@@ -191,6 +191,11 @@ def keeper_seconds(events: Sequence[Mapping[str, Any]]) -> float:
     return round(sum(float(event.get("keeper_seconds") or 0.0) for event in events), 3)
 
 
+def waited_seconds(events: Sequence[Mapping[str, Any]]) -> float:
+    """Return how long a run waited for signs of life in all: health, sync, workers, shares."""
+    return round(sum(float(event.get("waited_seconds") or 0.0) for event in events), 3)
+
+
 def host_end(said: Mapping[str, Any]) -> HostEnd:
     """Read what the restore or the recovery of one host said."""
     return HostEnd(

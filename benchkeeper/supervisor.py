@@ -221,9 +221,8 @@ def farewell(result: dict[str, Any], folder: Path) -> list[str]:
         lines.append(f"  what to do              {advice}")
     if result["keeper_seconds"] and result["seconds"]:
         share = 100 * result["keeper_seconds"] / result["seconds"]
-        lines.append(
-            f"  what it costs           the keeper took {result['keeper_seconds']:.1f} of {result['seconds']:.0f} s ({share:.1f} %)"
-        )
+        told = f"the keeper took {result['keeper_seconds']:.1f} of {result['seconds']:.0f} s ({share:.1f} %)"
+        lines.append(f"  what it costs           {told}; waiting for health, sync and shares {result['waited_seconds']:.0f} s")
     lines.append(f"  report                  {folder / 'report.html'}")
     return lines
 

@@ -138,6 +138,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             event["fenced"] = True
         if isinstance(said.get("keeper_wall"), (int, float)):
             event["keeper_seconds"] = said["keeper_wall"]
+        waited = _waited(said)
+        if waited:
+            event["waited_seconds"] = round(waited, 3)
         self._write(event)
         for signal in said.get("signals") or []:
             if isinstance(signal, Mapping):
@@ -206,6 +209,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             # A run is not given up because its log cannot be written; Ansible shows this as a warning.
             self._display.warning(f"events cannot be written: {error.strerror}")
         self._waiting.clear()
+
+
+def _waited(said: Mapping[str, Any]) -> float:
+    """Return how long a task waited for signs of life: signals are waited for together, the waits of a step one after the other."""
+    signals = [one for one in said.get("signals") or [] if isinstance(one, Mapping)]
+    step = said.get("step")
+    ops = [one for one in step.get("ops") or [] if isinstance(one, Mapping)] if isinstance(step, Mapping) else []
+    together = max((float(one.get("seconds") or 0.0) for one in signals), default=0.0)
+    return together + sum(float(one.get("seconds") or 0.0) for one in ops if str(one.get("op", "")).startswith("wait "))
 
 
 def _fenced(said: Mapping[str, Any]) -> bool:

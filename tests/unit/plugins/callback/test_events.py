@@ -52,3 +52,21 @@ def test_a_lease_that_was_lost_is_told_apart(tmp_path: Path, monkeypatch: pytest
         callback.v2_runner_on_failed(SimpleNamespace(result=refused, task=SimpleNamespace(loop=None)))
     written = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [(one["fenced"], one["msg"]) for one in written if one.get("fenced")] == [(True, "stale fence")]
+
+
+def test_what_a_task_waited_is_told_apart_from_what_the_keeper_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "events.jsonl"
+    monkeypatch.setenv("BENCHKEEPER_EVENTS", str(log))
+    step = {
+        "id": "s",
+        "ops": [{"op": "wait synced", "seconds": 2.0}, {"op": "verb up", "seconds": 9.0}, {"op": "wait a b", "seconds": 1.5}],
+    }
+    said = {
+        "item": "x",
+        "signals": [{"name": "a", "seconds": 4.0}, {"name": "b", "seconds": 6.0}],
+        "keeper_wall": 0.5,
+        "step": step,
+    }
+    events.CallbackModule().v2_runner_item_on_ok(SimpleNamespace(result=said, task=SimpleNamespace(loop="x")))
+    items = [one for one in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if one["event"] == "item"]
+    assert [(one["keeper_seconds"], one["waited_seconds"]) for one in items] == [(0.5, 9.5)]
