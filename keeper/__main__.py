@@ -84,14 +84,14 @@ if __name__ == "__main__":
     sys.dont_write_bytecode = sys.dont_write_bytecode or looking
     sys.path[0] = unpacked(sys.path[0], make=not looking)
 
-    if sys.argv[1:2] == ["unit-run"] and len(sys.argv) == UNIT_RUN_WORDS:  # the program of every guarded command: needs no more
+    if sys.argv[1:2] == ["unit-run"] and len(sys.argv) == UNIT_RUN_WORDS:  # the program of every guarded command needs no more
         from keeper.unit_run import main as unit_run
 
-        code = unit_run(sys.argv[2])
-    else:
-        from keeper.cli import main
+        sys.exit(unit_run(sys.argv[2]))
 
-        code = main(sys.argv[1:])
+    from keeper.cli import main
+
+    code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except OSError:  # what was done is done, whether anybody can be told or not

@@ -20,7 +20,7 @@ _PACKAGE = "ansible_collections.benchkeeper.core.plugins.module_utils"
 _SHEBANG = b"#!/usr/bin/python3\n"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
 _ENTRY = "_snapshot", "_redact"  # imported when they are needed
-_START = b"    from keeper.cli import main\n"  # where an extra module comes in
+_START = b"\n    from keeper.cli import main\n"  # where an extra module comes in
 
 
 def _imports(source: str) -> Set[str]:
@@ -62,7 +62,7 @@ def contents(root: Path, extra: Optional[Path] = None) -> Dict[str, bytes]:
     if extra is not None:
         if files["__main__.py"].count(_START) != 1:
             raise ValueError("__main__.py does not import the program where an extra module would come in")
-        files["__main__.py"] = files["__main__.py"].replace(_START, f"    import keeper.{extra.stem}\n".encode() + _START)
+        files["__main__.py"] = files["__main__.py"].replace(_START, f"\n    import keeper.{extra.stem}".encode() + _START)
         files[f"keeper/{extra.name}"] = extra.read_bytes()
     parts = _PACKAGE.split(".")
     for depth in range(1, len(parts) + 1):
