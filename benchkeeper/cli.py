@@ -230,6 +230,16 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every))
 
 
+def _coherence(options: argparse.Namespace, paths: Paths) -> int:
+    listed = tuple(name for name in paths.stack_folders() if (paths.stacks / name / "environment.yml").is_file())
+    stacks = [validate.stack_name(name, listed) for name in options.stacks] or listed
+    if options.production is not None:
+        validate.plain_text(options.production, "the production list")
+    from benchkeeper import coherence_command
+
+    return coherence_command.run(paths, list(dict.fromkeys(stacks)), options.production, as_json=options.json)
+
+
 def _bare(options: argparse.Namespace, paths: Paths) -> int:
     for release in options.releases:
         if release not in ("12", "13"):
@@ -268,6 +278,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "planted": _planted,
     "signals": _signals,
     "crash": _crash,
+    "coherence": _coherence,
     "bare": _bare,
     "test": _test,
     "help": _help,
