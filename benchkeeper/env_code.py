@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # How a program asks for a name, in the languages that are usual here; the group is the name.
 READS = (
-    r"\b(?:environ|env)(?:\.get\(|\[)\s*[\"']([A-Z][A-Z0-9_]*)",
+    r"\b(?:environ|env)\.get\(\s*[\"']([A-Z][A-Z0-9_]*)",
+    r"\b(?:environ|env)\[[\"']([A-Z][A-Z0-9_]*)(?=[\"']\](?!\s*=[^=]))",  # not an assignment
     r"\b(?:[Gg]etenv|LookupEnv)\(\s*[\"']([A-Z][A-Z0-9_]*)",
     r"\bprocess\.env\.([A-Z][A-Z0-9_]*)",
 )
