@@ -230,6 +230,15 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every))
 
 
+def _validate(options: argparse.Namespace, paths: Paths) -> int:
+    stacks = [validate.stack_name(name, paths.stack_folders()) for name in options.stacks] or paths.stack_folders()
+    from benchkeeper import stack_validate
+
+    if options.schema is not None:
+        return stack_validate.print_schema(options.schema)
+    return stack_validate.run(paths, dict.fromkeys(stacks), as_json=options.json)
+
+
 def _coherence(options: argparse.Namespace, paths: Paths) -> int:
     listed = tuple(name for name in paths.stack_folders() if (paths.stacks / name / "environment.yml").is_file())
     stacks = [validate.stack_name(name, listed) for name in options.stacks] or listed
@@ -278,6 +287,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "planted": _planted,
     "signals": _signals,
     "crash": _crash,
+    "validate": _validate,
     "coherence": _coherence,
     "bare": _bare,
     "test": _test,
