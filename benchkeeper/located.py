@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Place = tuple[Any, ...]
 LIMIT = 4 * 1024 * 1024  # bytes; a file that a person writes is smaller
+NODES = 1_000_000  # that a file may have when every alias is written out
+# The parser in C is many times faster, and is there in every usual build.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -120,6 +123,25 @@ def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[tuple[str, int, int]]
             yield from _repeated(value, seen)
 
 
+def _weight(node: yaml.Node, known: dict[int, int], above: frozenset[int] = frozenset()) -> int:
+    """Return how many nodes there are when every alias is written out.
+
+    Raises:
+        ValueError: an alias contains itself, or there are too many.
+    """
+    if id(node) in above:
+        raise ValueError("an alias that contains itself")
+    if id(node) not in known:
+        inner = above | {id(node)}
+        below: list[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            below = [one for pair in node.value for one in pair]
+        known[id(node)] = 1 + sum(_weight(one, known, inner) for one in below)
+        if known[id(node)] > NODES:
+            raise ValueError("too many aliases of aliases")
+    return known[id(node)]
+
+
 def parse(text: str, name: str, offset: int = 0) -> Document:
     """Read one YAML document.
 
@@ -131,10 +153,12 @@ def parse(text: str, name: str, offset: int = 0) -> Document:
     Raises:
         BrokenFileError: it is no YAML, more than one document, or has a key twice (all of those are named).
     """
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
+        if node is not None:
+            _weight(node, {})
         twice = list(_repeated(node, set())) if node is not None else []
         if twice:
             told = [(line, f"the key {key} twice, first in line {offset + first}") for key, line, first in twice]

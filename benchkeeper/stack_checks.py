@@ -38,10 +38,14 @@ _SAMPLES = ("x", 0, ["x"], {"x": "x"})
 
 @dataclass
 class Ids:
-    """The ids of everything that gives a verdict; `first` says where each was seen first."""
+    """The ids of everything that gives a verdict.
+
+    `first` says where each was seen first; `open` means that a file could not be read, so that any id may be one.
+    """
 
     first: dict[str, Mistake] = field(default_factory=dict)
     patterns: list[str] = field(default_factory=lambda: list(MADE))
+    open: bool = False
 
     def add(self, name: str, here: Mistake) -> Mistake | None:
         """Note an id; return the mistake that it is there already."""
@@ -52,38 +56,38 @@ class Ids:
 
     def has(self, name: str) -> bool:
         """Whether something may give a verdict with this id."""
-        return name in self.first or any(re.fullmatch(pattern, name) for pattern in self.patterns)
+        return self.open or name in self.first or any(re.fullmatch(pattern, name) for pattern in self.patterns)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What checks may refer to.
+    """What checks may refer to. What could not be read is None: then nothing is said about it, its own mistake is enough.
 
     Attributes:
         probes: By kind of host, names of what its looks see.
         looks: By phase, the names of its looks.
-        context: Keys of the run context; empty when it could not be built.
-        posture: posture.yml; None without one.
+        context: Keys of the run context.
+        posture: posture.yml, empty without one.
     """
 
-    probes: Mapping[str, frozenset[str]]
-    looks: Mapping[str, list[str]]
-    context: frozenset[str]
+    probes: Mapping[str, frozenset[str]] | None = None
+    looks: Mapping[str, list[str]] | None = None
+    context: frozenset[str] | None = None
     posture: Any = None
 
     def look(self, name: str) -> str:
         """Return why a look cannot be meant, or an empty text."""
         phase, _dash, step = name.partition("-")
-        if phase in self.looks and (not step or step in self.looks[phase]):
+        if self.looks is None or (phase in self.looks and (not step or step in self.looks[phase])):
             return ""
         there = [name for phase, ones in self.looks.items() for name in (phase, *(f"{phase}-{one}" for one in ones))]
         return f"no look is called {name}; there are {', '.join(there)}"
 
 
-def looks(exercise: Document | None) -> dict[str, list[str]]:
+def looks(exercise: Document) -> dict[str, list[str]]:
     """Return by phase the names of the looks that a run takes."""
     found = {phase: list(names) for phase, names in TAKEN.items()}
-    for key, _place, step in steps(exercise) if exercise is not None else ():
+    for key, _place, step in steps(exercise):
         phase = str(step.get("phase", "scenario" if key == "scenario_steps" else "lifecycle"))
         ops = [op for part in ("ops", "always") for op in listing(step, part) if isinstance(op, dict)]
         found.setdefault(phase, []).extend(str(op["look"]) for op in ops if "look" in op)
@@ -119,20 +123,27 @@ def _wrong_chain(chain: list[str], kind: str, known: Known) -> str:
     if root not in ROOTS:
         return f"nothing is called {root}; there are {', '.join(ROOTS)}"
     if root in ("snapshot", "before") and rest:
-        if rest[0] not in PARTS:
-            return f"a look has no {rest[0]}; it has {', '.join(PARTS)}"
-        if rest[0] in ("invariant", "observed", "errors", "kinds") and rest[1:] and rest[1] not in known.probes[kind]:
-            return f"no look of a {kind} takes a probe {rest[1]}; there are {', '.join(sorted(known.probes[kind]))}"
-    if root == "context" and rest and known.context and rest[0] not in known.context:
-        return f"the run context has no {rest[0]}; it has {', '.join(sorted(known.context))}"
-    if chain[:2] == ["context", "posture"]:
-        data = known.posture if known.posture is not None else {}
-        for number, key in enumerate(rest[1:]):
-            if not isinstance(data, dict):
-                break
-            if key not in data:
-                return f"posture.yml has no {'.'.join(rest[1 : number + 2])}"
-            data = data[key]
+        return _wrong_look(rest, kind, known)
+    return _wrong_context(rest, known) if root == "context" and rest else ""
+
+
+def _wrong_look(chain: list[str], kind: str, known: Known) -> str:
+    if chain[0] not in PARTS:
+        return f"a look has no {chain[0]}; it has {', '.join(PARTS)}"
+    taken = known.probes[kind] if known.probes is not None else chain[1:]
+    if chain[0] in ("invariant", "observed", "errors", "kinds") and chain[1:] and chain[1] not in taken:
+        return f"no look of a {kind} takes a probe {chain[1]}; there are {', '.join(sorted(taken))}"
+    return ""
+
+
+def _wrong_context(chain: list[str], known: Known) -> str:
+    if known.context is not None and chain[0] not in known.context:
+        return f"the run context has no {chain[0]}; it has {', '.join(sorted(known.context))}"
+    data = known.posture if chain[0] == "posture" else None
+    for number, key in enumerate(chain[1:], 2):
+        if isinstance(data, dict) and key not in data:
+            return f"posture.yml has no {'.'.join(chain[1:number])}"
+        data = data[key] if isinstance(data, dict) else None
     return ""
 
 
@@ -148,7 +159,7 @@ def _expressions(raw: Mapping[str, Any], key: str) -> Iterator[str]:
 
 def _referred(raw: Mapping[str, Any], known: Known) -> Iterator[tuple[str, str]]:
     kind = raw.get("kind", "bench")
-    for key in ("value", "when", "expected_from", "for_each") if kind in known.probes else ():
+    for key in ("value", "when", "expected_from", "for_each") if kind in KINDS else ():
         told: set[str] = set()
         for text in _expressions(raw, key):
             try:
@@ -203,9 +214,11 @@ def code_checks(path: Path, name: str, known: Known, ids: Ids) -> Iterator[Mista
     try:
         found = verdicts.load_code(path)
     except SyntaxError as error:
+        ids.open = True
         yield Mistake(name, error.lineno or 1, f"cannot be loaded: {error.msg}")
         return
     except Exception as error:  # noqa: BLE001 - whatever a file of somebody else raises is told with its line
+        ids.open = True
         rows = [frame.lineno or 1 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         yield Mistake(name, rows[-1] if rows else 1, f"cannot be loaded: {type(error).__name__}: {error}")
         return

@@ -36,7 +36,15 @@ SAMPLE: dict[str, Any] = {
     "overrides": {},
 }
 _SEEN = ("x", 0, ["x"], {"x": "x"})  # values that a probe may have, one of each shape
-_ODD = (TypeError, KeyError, AttributeError, LookupError)  # what a reader says to a wrong shape
+# How readers refuse. What else they raise is what they say to a wrong shape, which the schema told.
+_REFUSALS = (
+    _run_context.UsageError,
+    _wait.WaitError,
+    _predicate.PredicateError,
+    _step.StepError,
+    _jsonpath.PathError,
+    _probes.ProbeError,
+)
 _BREAKS, _HEALS = ("stop", "kill", "pause", "rm"), ("start", "restart", "unpause")
 
 
@@ -57,10 +65,10 @@ def refusal(ask: Callable[[], Any]) -> str:
     """Return the words with which a reader refuses, empty when it does not or when the shape is so wrong that it has no words."""
     try:
         ask()
-    except _ODD:
-        return ""
-    except (ValueError, _probes.ProbeError) as error:
+    except _REFUSALS as error:
         return str(error)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return ""
     return ""
 
 
@@ -229,17 +237,17 @@ class Readers:
         scenarios, canonical = mapping(document.data, "scenarios"), document.data.get("canonical")
         if isinstance(canonical, str) and scenarios and canonical not in scenarios:
             yield document.mistake(("canonical",), f"no scenario {canonical}; there are {', '.join(map(str, scenarios))}")
-        ids: dict[str, Place] = {}
-        looks: dict[tuple[str, str], Place] = {}
+        ids: dict[Any, Place] = {}
+        looks: dict[Any, Place] = {}
         for key, place, step in steps(document):
             yield from self._step(document, place, step, probes)
             phase = str(step.get("phase", "scenario" if key == "scenario_steps" else "lifecycle"))
-            made: list[tuple[dict[Any, Place], Any, str, str]] = [(ids, step.get("id"), "id", str(step.get("id")))]
-            made += [(looks, (phase, op["look"]), "look", str(op["look"])) for _at, op in _ops(step, place) if "look" in op]
-            for known, one, what, word in made:
+            made = [(ids, step.get("id"), "id", str(step.get("id")), place)]
+            made += [(looks, (phase, op["look"]), "look", str(op["look"]), at) for at, op in _ops(step, place) if "look" in op]
+            for known, one, what, word, at in made:
                 if one in known and one is not None:
-                    yield document.mistake(place, f"the same {what} twice: {word}, first in line {document.line(known[one])}")
-                known.setdefault(one, place)
+                    yield document.mistake(at, f"the same {what} twice: {word}, first in line {document.line(known[one])}")
+                known.setdefault(one, at)
         yield from self._places(document, (), given_places(document.data))
 
     def _waited(self, document: Document, place: Place, names: list[Any]) -> Iterator[Mistake]:
@@ -316,6 +324,8 @@ def _tried(predicate: Mapping[str, Any]) -> str:
 
 def _compared(predicate: Mapping[str, Any]) -> str:
     """Return why a comparison with a mark could not be made."""
+    if predicate["op"] == "changed_like" and "value" not in predicate:
+        return "lacks value"
     document: dict[str, Any] = {"observed": {predicate.get("probe"): {}}, "errors": {}}
     try:
         _step.compare(predicate, document, document)

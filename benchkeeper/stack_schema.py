@@ -237,6 +237,13 @@ class Reference(Strict):
     with_: dict[Text, Any] = Field(alias="with", default_factory=dict)
 
 
+def _form(one: Any) -> str:
+    return "<reference>" if isinstance(one, dict) else "<name>"
+
+
+Awaited = Annotated[Annotated[Text, Tag("<name>")] | Annotated[Reference, Tag("<reference>")], Discriminator(_form)]
+
+
 class _Command(Strict):
     rc: int | None = None
     rc_not: int | None = None
@@ -295,7 +302,7 @@ class Mark(Strict):
 class Wait(Strict):
     """Signals, waited for all at once."""
 
-    wait: Annotated[list[Text | Reference], Field(min_length=1)]
+    wait: Annotated[list[Awaited], Field(min_length=1)]
 
 
 _OPS = ("argv", "verb", "edit", "engine", "expect", "look", "mark", "wait")
@@ -350,7 +357,7 @@ class Exercise(Strict):
     """exercise.yml."""
 
     signals: dict[Text, NamedSignal]
-    deployed: list[Text | Reference]
+    deployed: list[Awaited]
     scenarios: Annotated[dict[Text, Scenario], Field(min_length=1)]
     canonical: Text
     scenario_steps: list[Step]

@@ -36,7 +36,7 @@ MODELS: dict[str, Any] = {
     "environment": environment.Environment,
     "replay": replay_header.ReplayHeader,
 }
-_LACKS = re.compile(r"lacks ([A-Za-z_][\w.-]*)\Z")
+_LACKS = re.compile(r"lacks (\S+)\Z")
 # What the run context has besides what `build` makes; module run_context adds it.
 _ADDED = ("posture", "binding_blobs", "stack_dir", "results", "work", "repo", "origin", "pool_host", "owner_id", "state_file")
 # What checks see besides: verdicts.judge_look adds it.
@@ -96,8 +96,8 @@ class _Examined:
         self.shape(exercise, stack_schema.Exercise)
         self.shape(posture, stack_schema.Posture)
         self.shape(faults, stack_schema.Faults)
-        known = stack_checks.Known({"bench": frozenset(), "miner": frozenset()}, stack_checks.looks(exercise), frozenset())
-        ids = stack_checks.Ids()
+        ids = stack_checks.Ids(open=exercise is None)
+        known = stack_checks.Known()
         if profile is not None and isinstance(profile.data, dict):
             known = self._driven(profile, exercise, posture)
         elif exercise is not None and not (self.folder / "profile.yml").is_file():
@@ -126,15 +126,17 @@ class _Examined:
             exercise = None
         readers = Readers(profile, exercise)
         self.mistakes += readers.mistakes()
-        context = self._built(profile, exercise) if exercise is not None else frozenset()
         seen = {kind: frozenset(map(str, readers.looked(kind))) for kind in stack_checks.KINDS}
         probes = {**seen, "bench": seen["bench"] | frozenset(map(str, mapping(data, "binding")))}
-        return stack_checks.Known(probes, stack_checks.looks(exercise), context, posture.data if posture is not None else None)
+        demanded = posture.data if posture is not None else {} if not (self.folder / "posture.yml").is_file() else None
+        if exercise is None:
+            return stack_checks.Known(probes, posture=demanded)
+        return stack_checks.Known(probes, stack_checks.looks(exercise), self._built(profile, exercise), demanded)
 
-    def _built(self, profile: Document, exercise: Document) -> frozenset[str]:
-        """Build run contexts as a run does, for what no schema said; return the keys of one, none when it cannot be built."""
+    def _built(self, profile: Document, exercise: Document) -> frozenset[str] | None:
+        """Build run contexts as a run does, for what no schema said; return the keys of one, None when it cannot be built."""
         miner = bool(mapping(profile.data, "hosts", "miner"))
-        keys: frozenset[str] = frozenset()
+        keys: frozenset[str] | None = None
         for mode in ("targeted", "journal") if mapping(exercise.data).get("journal") else ("targeted",):
             names = ["miner-0"] if miner else []
             asked: dict[str, Any] = {"branch": "main", "stack": self.folder.name, "mode": mode, "bench": "bench-0", "miners": names}
@@ -146,12 +148,13 @@ class _Examined:
                 document = exercise if "exercise.yml" in str(error) else profile
                 found = _LACKS.search(str(error))
                 place = tuple(found[1].split(".")) if found else ()
-                self.mistakes.append(document.mistake(place, str(error)))
-                return keys
+                if not any(one.text == str(error) for one in self.mistakes) and (found or not self.mistakes):
+                    self.mistakes.append(document.mistake(place, str(error)))
+                return None
             except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
                 if not self.mistakes:
                     self.mistakes.append(profile.mistake((), f"no run can be made of it: {type(error).__name__}: {error}"))
-                return keys
+                return None
             keys = frozenset((*run, *_ADDED, *_JUDGED))
         return keys
 
@@ -167,6 +170,7 @@ class _Examined:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix == ".yml":
                 document = self.document(path)
+                ids.open = ids.open or document is None
                 if document is not None:
                     self.shape(document, stack_schema.Checks)
                     self.count("checks", len(document.data) if isinstance(document.data, list) else 0)
