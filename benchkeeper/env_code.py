@@ -25,7 +25,7 @@ READS = (
 # What stands behind a name when a default is given with it: `NAME", "x")`, `NAME", 30)`, `NAME:-x}`.
 _DEFAULT = re.compile(r"""["']\s*,\s*(?:"([^"\n]*)"|'([^'\n]*)'|(-?\d+(?:\.\d+)?))\s*[,)]|:?-([^}\n]*)\}""")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMENT = ("#", "//", "--", "*", ";")
+_COMMENT = ("#", "//")
 CODE_LIMIT = 1024 * 1024  # bytes; a larger file is data
 
 
@@ -33,6 +33,8 @@ def _asked(text: str, name: str, patterns: Iterable[re.Pattern[str]]) -> Iterato
     ends = [match.start() for match in re.finditer("\n", text)]
     for pattern in patterns:
         for match in pattern.finditer(text):
+            if text[text.rfind("\n", 0, match.start()) + 1 :].lstrip(" \t").startswith(_COMMENT):
+                continue
             after = _DEFAULT.match(text, match.end(1))
             default = next((group for group in after.groups() if group is not None), None) if after else None
             yield Asked(match[1], default, name, bisect.bisect_left(ends, match.start(1)) + 1)
