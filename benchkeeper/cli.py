@@ -232,6 +232,8 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
 
 def _validate(options: argparse.Namespace, paths: Paths) -> int:
     stacks = [validate.stack_name(name, paths.stack_folders()) for name in options.stacks] or paths.stack_folders()
+    if not stacks:
+        raise UsageError("there is no stack")
     from benchkeeper import stack_validate
 
     if options.schema is not None:
@@ -242,6 +244,8 @@ def _validate(options: argparse.Namespace, paths: Paths) -> int:
 def _coherence(options: argparse.Namespace, paths: Paths) -> int:
     listed = tuple(name for name in paths.stack_folders() if (paths.stacks / name / "environment.yml").is_file())
     stacks = [validate.stack_name(name, listed) for name in options.stacks] or listed
+    if not stacks:
+        raise UsageError("no stack has an environment.yml")
     if options.production is not None:
         validate.plain_text(options.production, "the production list")
     from benchkeeper import coherence_command
