@@ -111,9 +111,9 @@ def read(path: Path, name: str, top: Path) -> Found:
         place: located.Place = ("services", service)
         one = _mapping(document, *place)
         services[(str(service), name)] = document.line((*place, "environment"))
-        found = list(env_settings.environment(document, (*place, "environment"))) if "environment" in one else []
+        found = env_settings.environment(document, (*place, "environment")) if "environment" in one else []
         for file in _env_files(document, service, path.parent):
             called = str(file.relative_to(top)) if file.is_relative_to(top) else str(file)
-            found += list(env_settings.lines(located.read_text(file, called), called))
+            found += env_settings.lines(located.read_text(file, called), called)
         given += [replace(each, service=str(service)) for each in found]
     return Found(given, list(filled_in(document)), services)

@@ -25,8 +25,17 @@ def _raw(document: located.Document, place: located.Place) -> str | None:
     return str(node.value)
 
 
-def environment(document: located.Document, place: located.Place) -> Iterator[Given]:
-    """Yield the names of a mapping, or of a list of `NAME=value` and `NAME`.
+def _named(found: Iterable[Given]) -> list[Given]:
+    """Return what was found; what is no name is refused without its text, it may be a secret that stands in the wrong place."""
+    names = list(found)
+    wrong = [Mistake(one.file, one.line, "not a name") for one in names if not NAME.fullmatch(one.name)]
+    if wrong:
+        raise BrokenFileError(wrong)
+    return names
+
+
+def environment(document: located.Document, place: located.Place) -> list[Given]:
+    """Return the names of a mapping, or of a list of `NAME=value` and `NAME`.
 
     Raises:
         BrokenFileError: it is neither.
@@ -35,35 +44,38 @@ def environment(document: located.Document, place: located.Place) -> Iterator[Gi
     for step in place:
         data = data[step]
     if isinstance(data, dict):
-        for name in data:
-            yield Given(str(name), _raw(document, (*place, name)), document.name, document.line((*place, name)))
-    elif isinstance(data, list) and all(isinstance(one, str) for one in data):
-        for number, one in enumerate(data):
-            name, equals, value = one.partition("=")
-            yield Given(name, value if equals else None, document.name, document.line((*place, number)))
-    elif data is not None:
+        places = {name: (*place, name) for name in data}
+        return _named(Given(str(name), _raw(document, at), document.name, document.line(at)) for name, at in places.items())
+    if isinstance(data, list) and all(isinstance(one, str) for one in data):
+        parts = [(number, *one.partition("=")) for number, one in enumerate(data)]
+        return _named(
+            Given(name, value if equals else None, document.name, document.line((*place, number)))
+            for number, name, equals, value in parts
+        )
+    if data is not None:
         raise BrokenFileError([document.mistake(place, "an environment is a mapping or a list of NAME=value")])
+    return []
 
 
-def lines(text: str, name: str, *, bare: bool = False) -> Iterator[Given]:
-    """Yield the names of a settings file; with `bare` a line may also be a name alone, as in a list of names.
+def lines(text: str, name: str, *, bare: bool = False) -> list[Given]:
+    """Return the names of a settings file; with `bare` a line may also be a name alone, as in a list of names.
 
     Raises:
         BrokenFileError: lines that are neither; their text is not told, it may be a secret.
     """
     parsed = _dotenv.parse(text)
     rows = text.splitlines()
-    for key, entry in parsed.entries.items():
-        yield Given(key, entry.value, name, text.count("\n", 0, entry.start) + 1)
+    found = [Given(key, one.value, name, text.count("\n", 0, one.start) + 1) for key, one in parsed.entries.items()]
     broken = []
     for number in parsed.bad_lines:
         word = rows[number - 1].partition("#")[0].strip()
         if bare and NAME.fullmatch(word):
-            yield Given(word, None, name, number)
+            found.append(Given(word, None, name, number))
         else:
             broken.append(Mistake(name, number, "not a line NAME=value" + (" or NAME" if bare else "")))
     if broken:
         raise BrokenFileError(broken)
+    return _named(found)
 
 
 def written(text: str, name: str, pattern: str) -> Iterator[Given]:
@@ -109,12 +121,9 @@ def production(text: str, name: str) -> list[Given]:
         BrokenFileError: it is none of these, or empty.
     """
     if name.endswith((".yml", ".yaml", ".json")) or text.lstrip().startswith(("{", "[")):
-        found = list(environment(located.parse(text, name), ()))
+        found = environment(located.parse(text, name), ())
     else:
-        found = list(lines(text, name, bare=True))
+        found = lines(text, name, bare=True)
     if not found:
         raise BrokenFileError([Mistake(name, 1, "names nothing")])
-    wrong = [Mistake(name, one.line, "not a name") for one in found if not NAME.fullmatch(one.name)]
-    if wrong:
-        raise BrokenFileError(wrong)
     return found

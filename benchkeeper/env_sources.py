@@ -79,7 +79,7 @@ class _Gatherer:
     def _take(self, one: Settings | Inventory, path: Path, name: str, place: Place) -> None:
         if isinstance(one, Settings):
             text = located.read_text(path, name)
-            given = list(env_settings.written(text, name, one.names) if one.names else env_settings.lines(text, name))
+            given = list(env_settings.written(text, name, one.names)) if one.names else env_settings.lines(text, name)
         else:
             try:
                 given = env_settings.inventory(located.read(path, name), one.at)

@@ -173,7 +173,7 @@ def _referred(raw: Mapping[str, Any], known: Known) -> Iterator[tuple[str, str]]
 def _tried(raw: Mapping[str, Any]) -> str:
     """Return why a check could compare with no value: it is tried on one of each shape."""
     operator = raw.get("op", "eq")
-    if operator not in _check.OPERATORS or "expected" not in raw:
+    if operator not in list(_check.OPERATORS) or "expected" not in raw:
         return ""
     try:
         for sample in _SAMPLES:
@@ -281,7 +281,7 @@ def posture(document: Document) -> Iterator[Mistake]:
     named += [(("listening", one), one) for one in mapping(data, "listening")]
     named += [(("networks", key, one), one) for key in networks for one in mapping(networks, key)]
     for place, name in named:
-        if name not in services:
+        if isinstance(name, str) and name not in services:
             yield document.mistake(place, f"no service {name} is described; there are {', '.join(map(str, services))}")
     for name, one in services.items():
         network = one.get("network") if isinstance(one, dict) else None

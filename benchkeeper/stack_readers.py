@@ -237,17 +237,19 @@ class Readers:
         scenarios, canonical = mapping(document.data, "scenarios"), document.data.get("canonical")
         if isinstance(canonical, str) and scenarios and canonical not in scenarios:
             yield document.mistake(("canonical",), f"no scenario {canonical}; there are {', '.join(map(str, scenarios))}")
-        ids: dict[Any, Place] = {}
-        looks: dict[Any, Place] = {}
+        ids: dict[tuple[str, str], Place] = {}
+        looks: dict[tuple[str, str], Place] = {}
         for key, place, step in steps(document):
             yield from self._step(document, place, step, probes)
             phase = str(step.get("phase", "scenario" if key == "scenario_steps" else "lifecycle"))
-            made = [(ids, step.get("id"), "id", str(step.get("id")), place)]
-            made += [(looks, (phase, op["look"]), "look", str(op["look"]), at) for at, op in _ops(step, place) if "look" in op]
-            for known, one, what, word, at in made:
-                if one in known and one is not None:
-                    yield document.mistake(at, f"the same {what} twice: {word}, first in line {document.line(known[one])}")
-                known.setdefault(one, at)
+            made = [(ids, step.get("id"), "id", "", place)]
+            made += [(looks, op["look"], "look", phase, at) for at, op in _ops(step, place) if "look" in op]
+            for known, one, what, where, at in made:
+                if isinstance(one, str) and (where, one) in known:
+                    first = document.line(known[where, one])
+                    yield document.mistake(at, f"the same {what} twice: {one}, first in line {first}")
+                elif isinstance(one, str):
+                    known[where, one] = at
         yield from self._places(document, (), given_places(document.data))
 
     def _waited(self, document: Document, place: Place, names: list[Any]) -> Iterator[Mistake]:
@@ -326,9 +328,9 @@ def _compared(predicate: Mapping[str, Any]) -> str:
     """Return why a comparison with a mark could not be made."""
     if predicate["op"] == "changed_like" and "value" not in predicate:
         return "lacks value"
-    document: dict[str, Any] = {"observed": {predicate.get("probe"): {}}, "errors": {}}
+    document: dict[str, Any] = {"observed": {"x": {}}, "errors": {}}
     try:
-        _step.compare(predicate, document, document)
+        _step.compare({**predicate, "probe": "x"}, document, document)
     except KeyError as error:
         return f"lacks {error.args[0]}"
     except (ValueError, TypeError, AttributeError) as error:

@@ -189,7 +189,7 @@ class Secrets(Strict):
     """What must never leave the host."""
 
     dotenv: Texts = Field(default_factory=list)
-    categories: dict[Text, Texts]
+    categories: dict[Text, Texts] = Field(default_factory=dict)
     canary: Canary | None = None
 
 
@@ -223,7 +223,7 @@ class Profile(Strict):
     paths: Where
     live_label: LiveLabel
     seed: Texts = Field(default_factory=list)
-    secrets: Secrets
+    secrets: Secrets | None = None
     binding: dict[Text, Binding] = Field(default_factory=dict)
     build_label: str = ""
     hosts: Hosts

@@ -115,7 +115,7 @@ def mistakes(raw: Any) -> Iterator[tuple[str, str]]:
 def _wrong(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ("expected" in raw) == ("expected_from" in raw) and raw.get("op") not in ("truthy", "falsy"):
         yield "expected", "one of expected and expected_from"
-    if raw.get("op", "eq") not in _check.OPERATORS:
+    if raw.get("op", "eq") not in list(_check.OPERATORS):
         yield "op", f"unknown op {raw['op']!r}; there are {', '.join(_check.OPERATORS)}"
     if raw.get("severity", "fail") not in ("fail", "warn"):
         yield "severity", f"unknown severity {raw['severity']!r}; there are fail, warn"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context, _snapshot, _step
+from hypothesis import HealthCheck, given, settings, strategies
 
 from benchkeeper import cli, replay_header, stack_readers, stack_schema, stack_validate
 from benchkeeper.errors import UsageError
@@ -36,6 +37,7 @@ HEADER = """\
 # ///
 exit 0
 """
+CHECKS = "checks/state.yml"
 SKIP = '# skip: { class: missing, issue: "2863", expires: 2026-12-31 }\n# ///'
 
 
@@ -290,6 +292,30 @@ def test_a_file_of_a_wholly_other_shape_is_a_mistake_and_no_crash(stack: Path, t
             name in ("posture.yml", "faults.yml", "checks/config.yml") and text != "x\n"
         )
         (stack / name).write_text(kept or "[]\n", encoding="utf-8")
+
+
+ODD: list[Any] = [None, 1, -1.5, True, "", "x", "{x}", "a..b", [], ["x"], {}, {"x": 1}, {1: [2]}, [[]], [{}], dt.date(2026, 1, 1)]
+
+
+def places(data: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [place, *(below for key, value in children for below in places(value, (*place, key)))]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=strategies.data())
+def test_whatever_stands_in_a_file_is_a_mistake_and_no_crash(stack: Path, data: strategies.DataObject) -> None:
+    name = data.draw(strategies.sampled_from(["profile.yml", "exercise.yml", "posture.yml", CHECKS, "embedded.yml"]))
+    kept = (ROOT / "stacks" / "pithead" / name).read_text(encoding="utf-8")
+    document = yaml.safe_load(kept)
+    *above, key = data.draw(strategies.sampled_from(places(document)[1:]))
+    node = document
+    for step in above:
+        node = node[step]
+    node[key] = data.draw(strategies.sampled_from(ODD))
+    (stack / name).write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert all(line >= 1 for _file, line, _text in mistakes(stack))
+    (stack / name).write_text(kept, encoding="utf-8")
 
 
 # The command.
