@@ -94,10 +94,10 @@ def examine(paths: Paths, stack: str, named: str | None) -> coherence.Report:
 
 def _told(report: coherence.Report) -> str:
     done = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in report.compared.items() if count)
-    left = "; ".join(f"{count} names only {reader} reads, whose code is elsewhere" for reader, count in report.not_judged.items())
+    left = ", ".join(f"{count} of {reader}" for reader, count in report.not_judged.items())
     count = len(report.findings)
     verdict = f"{count} finding{'s' if count != 1 else ''}" if count else "coherent"
-    return f"{report.stack}: {verdict} ({done}){f'; not judged as dead: {left}' if left else ''}"
+    return f"{report.stack}: {verdict} ({done}){f'; names whose only reader is elsewhere: {left}' if left else ''}"
 
 
 def run(paths: Paths, stacks: Sequence[str], named: str | None, *, as_json: bool) -> int:
