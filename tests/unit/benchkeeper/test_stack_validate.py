@@ -38,15 +38,18 @@ HEADER = """\
 exit 0
 """
 CHECKS = "checks/state.yml"
+PLANTED_BUG = "planted/dashboard-as-root.patch"
 SKIP = '# skip: { class: missing, issue: "2863", expires: 2026-12-31 }\n# ///'
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
-    """A copy of the first stack without its code."""
+    """A copy of the first stack without its code, with one of its planted bugs."""
     folder = tmp_path / "stacks" / "pithead"
-    ignored = shutil.ignore_patterns("reference", "images", "embedded", "__pycache__")
+    ignored = shutil.ignore_patterns("reference", "images", "embedded*", "planted", "__pycache__")
     shutil.copytree(ROOT / "stacks" / "pithead", folder, ignore=ignored)
+    (folder / PLANTED_BUG).parent.mkdir()
+    shutil.copy(ROOT / "stacks" / "pithead" / PLANTED_BUG, folder / PLANTED_BUG)
     return folder
 
 
