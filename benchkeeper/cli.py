@@ -230,6 +230,29 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     return crash.run_crash(CrashOptions(random, options.world, borrowers, seed, stack, every, tuple(options.case)))
 
 
+def _validate(options: argparse.Namespace, paths: Paths) -> int:
+    stacks = [validate.stack_name(name, paths.stack_folders()) for name in options.stacks] or paths.stack_folders()
+    if not stacks:
+        raise UsageError("there is no stack")
+    from benchkeeper import stack_validate
+
+    if options.schema is not None:
+        return stack_validate.print_schema(options.schema)
+    return stack_validate.run(paths, dict.fromkeys(stacks), as_json=options.json)
+
+
+def _coherence(options: argparse.Namespace, paths: Paths) -> int:
+    listed = tuple(name for name in paths.stack_folders() if (paths.stacks / name / "environment.yml").is_file())
+    stacks = [validate.stack_name(name, listed) for name in options.stacks] or listed
+    if not stacks:
+        raise UsageError("no stack has an environment.yml")
+    if options.production is not None:
+        validate.plain_text(options.production, "the production list")
+    from benchkeeper import coherence_command
+
+    return coherence_command.run(paths, list(dict.fromkeys(stacks)), options.production, as_json=options.json)
+
+
 def _bare(options: argparse.Namespace, paths: Paths) -> int:
     for release in options.releases:
         if release not in ("12", "13"):
@@ -268,6 +291,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "planted": _planted,
     "signals": _signals,
     "crash": _crash,
+    "validate": _validate,
+    "coherence": _coherence,
     "bare": _bare,
     "test": _test,
     "help": _help,

@@ -140,6 +140,16 @@ def _add_proofs(command: Adder) -> None:
     crash.add_argument("--seed", metavar="N", help="the same moments again")
     _stack(crash)
 
+    check = command("validate", "read the files of stacks as a run would, and name every mistake with its line")
+    check.add_argument("stacks", nargs="*", metavar="STACK", help="default: all")
+    check.add_argument("--json", action="store_true", help="stable output for scripts")
+    check.add_argument("--schema", metavar="KIND", help="print the JSON schema for an editor: of profile, exercise, checks, ...")
+
+    coherence = command("coherence", "compare the environment names of stacks with the list of who reads them")
+    coherence.add_argument("stacks", nargs="*", metavar="STACK", help="default: all that have an environment.yml")
+    coherence.add_argument("--production", metavar="FILE|URL", help="what production has; only an address given here is asked")
+    coherence.add_argument("--json", action="store_true", help="stable output for scripts")
+
     bare = command("bare", "clone and run everything in a bare Debian container, with times")
     bare.add_argument("releases", nargs="*", metavar="12|13", help="default: both")
     bare.add_argument("--keep", action="store_true", help="leave the container for a look")

@@ -67,6 +67,12 @@ class Paths:
             return ()
         return tuple(sorted(entry.name for entry in self.stacks.iterdir() if (entry / "profile.yml").is_file()))
 
+    def stack_folders(self) -> tuple[str, ...]:
+        """Names of all folders of stacks, sorted: also of one that is not whole yet."""
+        if not self.stacks.is_dir():
+            return ()
+        return tuple(sorted(entry.name for entry in self.stacks.iterdir() if entry.is_dir()))
+
     def make_work(self) -> None:
         """Make `.bench/` and its id file; doing it twice changes nothing."""
         self.work.mkdir(mode=0o700, exist_ok=True)

@@ -56,6 +56,8 @@ class Machine:
 def parse_needs(text: str) -> Needs:
     """Read the platform's part of a stack's embedded.yml; raise UnfitError when it has another shape."""
     document = yaml.safe_load(text) or {}
+    if not isinstance(document, dict):
+        raise UnfitError("embedded.yml must be a mapping")
     packages = document.get("machine_packages", [])
     limits = document.get("machines", {})
     if not isinstance(packages, list) or not all(isinstance(name, str) and name.isprintable() for name in packages):

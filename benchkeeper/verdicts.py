@@ -94,6 +94,45 @@ class Judged:
         return {**self.verdict.as_line(), **where}
 
 
+def mistakes(raw: Any) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) for everything for which a data check could never be judged; no key where it is the check as a whole."""
+    keys = ", ".join(sorted(KEYS))
+    if not isinstance(raw, dict):
+        yield "", f"?: a check is a mapping; keys are {keys}"
+        return
+    name = raw.get("id", "?")
+    for key in [key for key in raw if key not in KEYS]:
+        yield key, f"{name}: unknown key {key}; keys are {keys}"
+    for key in [key for key in ("id", "title", "phases", "value") if key not in raw]:
+        yield "", f"{name}: lacks {key}"
+    yield from ((key, f"{name}: {wrong}") for key, wrong in _wrong(raw))
+    for key in ("value", "when", "expected_from"):
+        why = _unreadable(raw.get(key))
+        if why:
+            yield key, f"{name}: {why}"
+
+
+def _wrong(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if ("expected" in raw) == ("expected_from" in raw) and raw.get("op") not in ("truthy", "falsy"):
+        yield "expected", "one of expected and expected_from"
+    if raw.get("op", "eq") not in list(_check.OPERATORS):
+        yield "op", f"unknown op {raw['op']!r}; there are {', '.join(_check.OPERATORS)}"
+    if raw.get("severity", "fail") not in ("fail", "warn"):
+        yield "severity", f"unknown severity {raw['severity']!r}; there are fail, warn"
+    if raw.get("when") and not raw.get("skip_reason"):
+        yield "when", "a check that can be skipped says why"
+
+
+def _unreadable(expression: Any) -> str:
+    """Return why an expression cannot be read, or an empty text."""
+    try:
+        if isinstance(expression, str) and expression:
+            jmespath.compile(expression.replace(_PLACE, "x"))
+    except JMESPathError as error:
+        return str(error)
+    return ""
+
+
 def parse_data(text: str, source: str) -> list[DataCheck]:
     """Read one file of data checks.
 
@@ -102,40 +141,26 @@ def parse_data(text: str, source: str) -> list[DataCheck]:
     """
     found = []
     for raw in yaml.safe_load(text) or []:
-        name = raw.get("id", "?") if isinstance(raw, dict) else "?"
-        if not isinstance(raw, dict) or set(raw) - KEYS or not {"id", "title", "phases", "value"} <= set(raw):
-            raise CheckError(f"{source}: {name}: keys are {', '.join(sorted(KEYS))}")
-        if ("expected" in raw) == ("expected_from" in raw) and raw.get("op") not in ("truthy", "falsy"):
-            raise CheckError(f"{source}: {name}: one of expected and expected_from")
-        if raw.get("op", "eq") not in _check.OPERATORS or raw.get("severity", "fail") not in ("fail", "warn"):
-            raise CheckError(f"{source}: {name}: unknown op or severity")
-        if raw.get("when") and not raw.get("skip_reason"):
-            raise CheckError(f"{source}: {name}: a check that can be skipped says why")
-        for expression in (raw["value"], raw.get("when"), raw.get("expected_from")):
-            _compile(expression, f"{source}: {name}")
+        for _key, wrong in mistakes(raw):
+            raise CheckError(f"{source}: {wrong}")
         found.append(DataCheck(**{**raw, "phases": tuple(raw["phases"])}))
     return found
 
 
-def _compile(expression: str | None, place: str) -> None:
-    try:
-        if expression:
-            jmespath.compile(expression.replace(_PLACE, "x"))
-    except JMESPathError as error:
-        raise CheckError(f"{place}: {error}") from None
+def load_code(path: Path) -> list[CodeCheck]:
+    """Return the checks of one file of code."""
+    spec = importlib.util.spec_from_file_location(f"benchkeeper_checks_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise CheckError(f"{path.name} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return _check.code_checks(module)
 
 
 def load_checks(folder: Path) -> Checks:
     """Return the checks of ``stacks/<name>/checks``."""
     data = [one for path in sorted(folder.glob("*.yml")) for one in parse_data(path.read_text(encoding="utf-8"), path.name)]
-    code: list[CodeCheck] = []
-    for path in sorted(folder.glob("*.py")):
-        spec = importlib.util.spec_from_file_location(f"benchkeeper_checks_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise CheckError(f"{path.name} cannot be loaded")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        code += _check.code_checks(module)
+    code = [one for path in sorted(folder.glob("*.py")) for one in load_code(path)]
     names = [one.id for one in data]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

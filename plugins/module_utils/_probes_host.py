@@ -144,7 +144,7 @@ def _git_status(raw: str) -> Dict[str, Any]:
 
 
 def probe_git(_name: str, spec: Spec, _context: Context) -> Seen:
-    """``git {path, user?}``: commit, branch and what differs from it. git runs as the directory's owner."""
+    """``git {path, user?, timeout?}``: commit, branch and what differs from it. git runs as the directory's owner."""
     path = str(need(spec, "path"))
     seen = describe(path)
     if seen is None or describe(os.path.join(path, ".git")) is None:  # noqa: PTH118 - a text, not a path

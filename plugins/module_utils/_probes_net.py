@@ -138,7 +138,10 @@ class _Rpc:
 
 
 def probe_jsonrpc(_name: str, spec: Spec, context: Context) -> Seen:
-    """``jsonrpc {url, method, params?, digest?, keep?}``: the kept part of the result, or the server's error."""
+    """``jsonrpc {url, method, params?, headers?, bearer?, digest?, keep?, timeout?, verify?}``: the kept part of the result.
+
+    Or the server's error.
+    """
     result, error = _Rpc(spec).call(str(need(spec, "method")), spec.get("params"))
     if error is not None:
         return Seen(observed={"error": context.redactor.text(error)})
@@ -153,9 +156,10 @@ def _hash(header: Any) -> Any:
 
 
 def probe_chain(name: str, spec: Spec, context: Context) -> Seen:
-    """``chain {url, digest?}`` of a Monero node: genesis, height (number of blocks) and the hash of the last block.
+    """``chain {url, headers?, bearer?, digest?, timeout?, verify?}`` of a Monero node: genesis, height, last hash.
 
-    When the context carries a look from before, also the hash of the block that was the last one then.
+    Height is the number of blocks, the hash that of the last one. When the context carries a look from before, also the hash of
+    the block that was the last one then.
     """
     rpc = _Rpc(spec)
     last = rpc.result("get_last_block_header")

@@ -25,7 +25,12 @@ DEFAULT_TTL = 120  # seconds of silence that a lease outlives; its holder renews
 # A bench that scales the product's timings waits less long for them, too; but what the machine itself needs does not shrink.
 SHORTEST_WAIT = 30.0  # seconds
 LEAST_PATIENCE = 0.25
-_PLACE = re.compile(r"\{([a-z_]+)\}")
+PLACE = re.compile(r"\{([a-z_]+)\}")
+# What `build` fills in; a signal's own places come with `with`.
+PLACES = (
+    *("run_id", "bench", "time_scale", "checkout", "live", "pool_url", "miners", "worker_names", "workers", "secret_keys"),
+    *("dir", "host", "miner", "worker", "overrides", "pool_key", "pool_label"),
+)
 
 
 class UsageError(ValueError):
@@ -120,10 +125,10 @@ def check_worker_names(given: Mapping[str, Any], miners: Sequence[str]) -> dict[
 def fill(data: Any, places: Mapping[str, Any]) -> Any:
     """Return ``data`` with every ``{place}`` that is known put in; a text that is only a place takes the value's own type."""
     if isinstance(data, str):
-        whole = _PLACE.fullmatch(data)
+        whole = PLACE.fullmatch(data)
         if whole and whole.group(1) in places:
             return places[whole.group(1)]
-        return _PLACE.sub(lambda match: str(places.get(match.group(1), match.group(0))), data)
+        return PLACE.sub(lambda match: str(places.get(match.group(1), match.group(0))), data)
     if isinstance(data, dict):
         return {key: fill(value, places) for key, value in data.items()}
     if isinstance(data, list):
@@ -131,13 +136,33 @@ def fill(data: Any, places: Mapping[str, Any]) -> Any:
     return data
 
 
-def _need(data: Mapping[str, Any], path: str) -> Any:
+def lacks(path: str, file: str = "profile.yml") -> str:
+    """Return how it is told that one of the stack's files lacks something."""
+    return f"the stack's {file} lacks {path}"
+
+
+def _need(data: Mapping[str, Any], path: str, file: str = "profile.yml") -> Any:
     value: Any = data
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise UsageError(f"the stack's profile.yml lacks {path}")
+            raise UsageError(lacks(path, file))
         value = value[part]
     return value
+
+
+def _exercise(data: Mapping[str, Any], path: str) -> Any:
+    return _need(data, path, "exercise.yml")
+
+
+def check_snapshot(look: Sequence[str], probes: Mapping[str, Any]) -> None:
+    """Refuse a look at probes that there are not.
+
+    Raises:
+        UsageError: names them.
+    """
+    unknown = [probe for probe in look if probe not in probes]
+    if unknown:
+        raise UsageError(f"the stack's profile.yml snapshots probes it does not define: {', '.join(unknown)}")
 
 
 def check_request(request: Request, stacks: Sequence[str]) -> dict[str, Any]:
@@ -180,9 +205,7 @@ def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, An
     filled = fill(dict(role), {**places, "host": name, "miner": name})
     probes = filled["probes"]
     look = list(filled["snapshot"])
-    unknown = [probe for probe in look if probe not in probes]
-    if unknown:
-        raise UsageError(f"the stack's profile.yml snapshots probes it does not define: {', '.join(unknown)}")
+    check_snapshot(look, probes)
     return {
         "name": name,
         "kind": kind,
@@ -306,22 +329,22 @@ def build(
 
 def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:
     """Return the signals and steps of a run: ``deployed`` (signals), ``scenario`` and ``lifecycle`` (steps)."""
-    signals = _need(exercise, "signals")
-    name = _need(exercise, "canonical")
-    row = _need(exercise, "scenarios")[name]
+    signals = _exercise(exercise, "signals")
+    name = _exercise(exercise, "canonical")
+    row = _exercise(exercise, "scenarios")[name]
     overrides = dict(row.get("overrides", {}))
     pool = str(overrides.get("p2pool.pool", "mini"))
     filled = {**places, "overrides": overrides, "pool_key": pool, "pool_label": pool.capitalize()}
     context = {"workers": asked["workers"], "time_scale": asked.get("time_scale", 1.0)}
     if asked["mode"] == "journal":
-        steps = [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "journal")]
+        steps = [_step(step, "lifecycle", signals, filled, context) for step in _exercise(exercise, "journal")]
         return {"scenario_name": name, "overrides": overrides, "deployed": [], "scenario": [], "lifecycle": steps}
     return {
         "scenario_name": name,
         "overrides": overrides,
-        "deployed": resolve_signals(_need(exercise, "deployed"), signals, filled, context),
-        "scenario": [_step(step, "scenario", signals, filled, context) for step in _need(exercise, "scenario_steps")],
-        "lifecycle": [_step(step, "lifecycle", signals, filled, context) for step in _need(exercise, "targeted")],
+        "deployed": resolve_signals(_exercise(exercise, "deployed"), signals, filled, context),
+        "scenario": [_step(step, "scenario", signals, filled, context) for step in _exercise(exercise, "scenario_steps")],
+        "lifecycle": [_step(step, "lifecycle", signals, filled, context) for step in _exercise(exercise, "targeted")],
     }
 
 

@@ -13,7 +13,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _predicate
 from ansible_collections.benchkeeper.core.plugins.module_utils._jsonpath import MissingError, find
 
 OPS = ("argv", "edit", "engine", "expect", "look", "mark", "verb", "wait")
-_COMPARED = ("changed", "changed_all", "changed_like", "same_keys")
+COMPARED = ("changed", "changed_all", "changed_like", "same_keys")
 _TAIL = 300  # characters of a program's last words in a reason
 
 
@@ -65,7 +65,7 @@ def validate(step: Mapping[str, Any]) -> None:
         if len(kinds) != 1:
             raise StepError(f"{step['id']}: an op is one of {', '.join(OPS)}, not {sorted(op)}")
         for predicate in op.get("expect", []):
-            if predicate.get("op") not in _COMPARED:
+            if predicate.get("op") not in COMPARED:
                 _predicate.validate(predicate)
 
 
@@ -166,7 +166,7 @@ def _expect(predicates: Sequence[Mapping[str, Any]], actions: Actions, state: Wa
     document = actions.take(sorted({predicate["probe"] for predicate in predicates}))
     reasons = []
     for predicate in predicates:
-        if predicate["op"] in _COMPARED:
+        if predicate["op"] in COMPARED:
             reasons.append(compare(predicate, state.marked, document))
         else:
             outcome = _predicate.evaluate(predicate, document, before=state.marked)

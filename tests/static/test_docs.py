@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.benchkeeper.core.plugins.module_utils import _check, _predicate, _step
 
-from benchkeeper import results, verdicts
+from benchkeeper import coherence, environment, replay_header, results, stack_schema, verdicts
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -80,6 +80,40 @@ def test_every_key_of_a_profile_is_explained() -> None:
 def test_every_key_of_an_exercise_is_explained() -> None:
     exercise = yaml.safe_load((ROOT / "stacks" / "pithead" / "exercise.yml").read_text(encoding="utf-8"))
     assert named(exercise, page("exercise")) == []
+
+
+def fields(*models: Any) -> set[str]:
+    """Return the keys that files of these models may have."""
+    return {field.alias or name for model in models for name, field in model.model_fields.items()}
+
+
+def test_every_key_of_a_list_of_names_is_explained() -> None:
+    models = (environment.Component, environment.Name, environment.Reader, environment.Production)
+    text = page("environment")
+    assert named(fields(*models) - {"components", "file"}, text) == []
+    assert [name for name in fields(environment.Settings, environment.Inventory) if name not in text] == []
+    assert named((*coherence.KINDS, *(f"sources.{name}" for name in fields(environment.Sources))), text) == []
+
+
+def test_every_key_of_a_replay_is_explained() -> None:
+    text = page("replays")
+    assert named(fields(replay_header.ReplayHeader), text) == []
+    assert [name for name in fields(replay_header.Declared) if name not in text] == []
+
+
+def test_every_key_that_a_profile_or_an_exercise_may_have_is_explained() -> None:
+    text = page("profile")
+    models = (stack_schema.Profile, stack_schema.Borrow, stack_schema.FitSignal, stack_schema.Predicate, stack_schema.Driver)
+    assert [name for name in fields(*models) if name not in text] == []
+    ops = (
+        stack_schema.Argv,
+        stack_schema.Edit,
+        stack_schema.EngineOp,
+        stack_schema.Look,
+        stack_schema.Expectation,
+        stack_schema.Step,
+    )
+    assert [name for name in fields(stack_schema.Exercise, *ops) if name not in page("exercise") + text] == []
 
 
 def test_every_exit_code_is_explained() -> None:

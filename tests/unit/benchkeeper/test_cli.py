@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,7 +94,8 @@ def test_bad_input_ends_with_2(words: list[str], capfd: pytest.CaptureFixture[st
 
 def test_every_command_of_the_parser_is_wired() -> None:
     listed = build_parser().format_help()
-    assert all(f"\n    {name} " in listed for name in cli.COMMANDS)
+    # argparse breaks the line behind a name that is as wide as its column.
+    assert all(re.search(rf"\n    {name}\s", listed) for name in cli.COMMANDS)
 
 
 @pytest.mark.parametrize("command", [["e2e", "main"], ["recover"]], ids=lambda words: words[0])

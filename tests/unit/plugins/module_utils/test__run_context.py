@@ -121,7 +121,7 @@ def test_no_placeholder_is_left() -> None:
             return [text for value in data for text in texts(value)]
         return [data] if isinstance(data, str) else []
 
-    left = [text for text in texts(context()) if rc._PLACE.search(text)]
+    left = [text for text in texts(context()) if rc.PLACE.search(text)]
     assert left == []
 
 

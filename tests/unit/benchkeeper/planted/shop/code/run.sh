@@ -1,0 +1,3 @@
+#!/bin/sh
+# ${COMMENTED_OUT} is no read.
+exec timeout "${TIMEOUT_SEC:-30}" app
