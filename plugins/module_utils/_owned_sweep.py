@@ -43,42 +43,60 @@ def place(text: str) -> Path:
     return path
 
 
-def prune_lease(
-    lease: _owned_runs.RunLease, scope: Scope, engine: Callable[[str], EngineLike], pause: Callable[[float], None]
-) -> Outcome:
+@dataclass(frozen=True)
+class How:
+    """With what a sweep works.
+
+    Attributes:
+        engine: Returns the engine behind a socket.
+        pause: Waits for some seconds.
+        now: Seconds since the epoch.
+        first: What is done to a dead run before its objects are removed; not in a dry run.
+    """
+
+    engine: Callable[[str], EngineLike]
+    pause: Callable[[float], None]
+    now: float
+    first: Callable[[_owned_runs.RunLease], None] = lambda _lease: None
+
+
+def prune_lease(lease: _owned_runs.RunLease, scope: Scope, how: How) -> Outcome:
     """Remove what one run made, on the engine and below the roots that its lease names. Raises EngineError."""
+    if not scope.dry:
+        how.first(lease)
     roots = tuple(dict.fromkeys([*lease.roots, *scope.roots]))
     where = Scope(scope.kinds, roots, scope.shared, scope.dry)
-    return Prune(lease.ownership(), where, Means(engine(lease.engine or DEFAULT_SOCKET), pause)).run()
+    return Prune(lease.ownership(), where, Means(how.engine(lease.engine or DEFAULT_SOCKET), how.pause)).run()
 
 
-def sweep(directory: Path, scope: Scope, engine: Callable[[str], EngineLike], pause: Callable[[float], None], now: float) -> Swept:
+def sweep(directory: Path, scope: Scope, how: How) -> Swept:
     """Remove what dead runs left, and the leases of those of which nothing is left.
 
     Args:
         directory: Where the leases are.
         scope: What to look for; a run's own roots come in addition.
-        engine: Returns the engine behind a socket.
-        pause: Waits for some seconds.
-        now: Seconds since the epoch.
+        how: With what.
     """
     swept = Swept()
     for lease in _owned_runs.read_all(directory):
-        word = _owned_runs.state(lease, now)
+        word = _owned_runs.state(lease, how.now)
         swept.runs.append(_owned_runs.told(lease, word))
-        if word != _owned_runs.DEAD:
-            continue
-        try:
-            outcome = prune_lease(lease, scope, engine, pause)
-        except (EngineError, OSError, _fsio.FileError) as error:
-            swept.failed.append(f"{lease.run}: {error}")
-            continue
-        swept.outcome.add(outcome)
-        # Strays are not ours to remove, so that a lease kept for them would fail every command from now on; they were told.
-        if not outcome.left and not scope.dry and set(scope.kinds) == set(_owned.KINDS):
-            with contextlib.suppress(FileNotFoundError):
-                _owned_runs.where(directory, lease.run).unlink()
+        if word == _owned_runs.DEAD:
+            _sweep_one(directory, lease, scope, how, swept)
     return swept
+
+
+def _sweep_one(directory: Path, lease: _owned_runs.RunLease, scope: Scope, how: How, swept: Swept) -> None:
+    try:
+        outcome = prune_lease(lease, scope, how)
+    except (EngineError, OSError, _fsio.FileError) as error:
+        swept.failed.append(f"{lease.run}: {error}")
+        return
+    swept.outcome.add(outcome)
+    # Strays are not ours to remove, and a lease kept for them would fail every command from now on: they are told, once.
+    if not outcome.left and not scope.dry and set(scope.kinds) == set(_owned.KINDS):
+        with contextlib.suppress(FileNotFoundError):
+            _owned_runs.where(directory, lease.run).unlink()
 
 
 def as_result(swept: Swept) -> Dict[str, Any]:

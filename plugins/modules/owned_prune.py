@@ -132,7 +132,8 @@ def main() -> None:
     scope = _owned_engine.Scope(kinds, tuple(params["roots"]), tuple(params["shared"]), dry=module.check_mode)
     try:
         if params["leases"]:
-            swept = _owned_sweep.sweep(_owned_sweep.place(params["leases"]), scope, Engine, time.sleep, time.time())
+            how = _owned_sweep.How(Engine, time.sleep, time.time())
+            swept = _owned_sweep.sweep(_owned_sweep.place(params["leases"]), scope, how)
         else:
             own = _owned.ownership(params["labels"])
             means = _owned_engine.Means(Engine(params["socket"]), time.sleep)
