@@ -1,4 +1,4 @@
-"""`./bench reap`: removes what dead runs left on this computer's engine, or what one named run made. Never what anybody else made."""
+"""`./bench reap`: removes what dead runs left on this computer's engine, or what one named run made. Never what others made."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchkeeper.errors import BusyError, UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from benchkeeper.paths import Paths
 
@@ -27,8 +28,8 @@ WHY_UNKNOWN = "no lease of it is here: it may be another computer's; if it is de
 def reap(paths: Paths, run_id: str | None, *, dry: bool, as_json: bool) -> int:
     """Reap, print what came of it, and return the exit code.
 
-    0 when nothing is left of what may be removed; 1 when a run made something without its labels; 4 when something is left, or what is
-    there is not known.
+    0 when nothing is left of what may be removed; 1 when a run made something without its labels; 4 when something is left, or
+    when it is not known what is.
 
     Raises:
         BusyError: When the named run is alive.
@@ -89,32 +90,39 @@ def _without_lease(paths: Paths, engine: Engine) -> Iterator[tuple[str, str]]:
 
 
 def _one(paths: Paths, run_id: str, scope: Scope) -> _owned_sweep.Swept:
-    """Remove what a named run made. A person who names a run without a lease says that it is dead; a living holder says otherwise."""
+    """Remove what a named run made."""
     place = owned.directory(paths)
-    lease = _owned_runs.read(_owned_runs.where(place, run_id))
     swept = _owned_sweep.Swept()
-    if lease is not None and not lease.trouble:
-        word = _owned_runs.state(lease, time.time())
-        swept.runs.append(_owned_runs.told(lease, word))
-        if word in (_owned_runs.ALIVE, _owned_runs.UNKNOWN):
-            who = swept.runs[0]["holder"]
-            by = f"{who.get('user', '?')}@{who.get('host', '?')} pid {who.get('pid', '?')}"
-            raise BusyError(
-                f"run {run_id} is held by {by}, which {'lives' if word == _owned_runs.ALIVE else 'cannot be asked from here'}"
-            )
-        leases = [lease]
-    else:
-        engine = owned.socket()
-        stacks = {stack for run, stack in _without_lease(paths, Engine(engine)) if run == run_id}
-        roots = (tempfile.gettempdir(),)
-        leases = [_owned_runs.RunLease(paths.checkout_id, stack, run_id, engine=engine, roots=roots) for stack in sorted(stacks)]
-        swept.runs += [_owned_runs.told(one, _owned_runs.DEAD) for one in leases]
-    for one in leases:
-        swept.outcome.add(_owned_sweep.prune_lease(one, scope, owned.how()))
-    if not swept.outcome.left and not scope.dry:
+    for lease in _named(paths, place, run_id):
+        swept.runs.append(_owned_runs.told(lease, _owned_runs.DEAD))
+        try:
+            swept.outcome.add(_owned_sweep.prune_lease(lease, scope, owned.how()))
+        except EngineError as error:
+            swept.failed.append(f"{run_id}: {error}")
+    if not swept.outcome.left and not swept.failed and not scope.dry:
         with contextlib.suppress(FileNotFoundError):
             _owned_runs.where(place, run_id).unlink()
     return swept
+
+
+def _named(paths: Paths, place: Path, run_id: str) -> list[_owned_runs.RunLease]:
+    """Return what is to be removed of a named run. A person who names one without a lease says that it is dead.
+
+    Raises:
+        BusyError: When its lease says that it is alive, or may be.
+    """
+    lease = _owned_runs.read(_owned_runs.where(place, run_id))
+    if lease is None or lease.trouble:
+        engine, roots = owned.socket(), (tempfile.gettempdir(),)
+        stacks = sorted({stack for run, stack in _without_lease(paths, Engine(engine)) if run == run_id})
+        return [_owned_runs.RunLease(paths.checkout_id, stack, run_id, engine=engine, roots=roots) for stack in stacks]
+    word = _owned_runs.state(lease, time.time())
+    if word in (_owned_runs.ALIVE, _owned_runs.UNKNOWN):
+        who = _owned_runs.told(lease, word)["holder"]
+        why = "is alive" if word == _owned_runs.ALIVE else "cannot be asked from here"
+        by = f"{who.get('user', '?')}@{who.get('host', '?')} pid {who.get('pid', '?')}"
+        raise BusyError(f"run {run_id} is held by {by}, which {why}")
+    return [lease]
 
 
 def lines(swept: _owned_sweep.Swept, *, dry: bool) -> list[str]:
