@@ -91,7 +91,7 @@ def watch(run: owned.OwnedRun, limit: float = ACK_LIMIT) -> Watch:
         os.close(read)
     if said.get("watching") != run.labels:
         process.kill()
-        process.wait()
+        process.communicate()
         raise UnfitError(
             f"no watcher over the run: {said.get('trouble') or 'it said nothing'}; see {run.file.parent / 'watcher.log'}"
         )

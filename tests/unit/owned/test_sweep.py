@@ -274,6 +274,12 @@ def stray(scene: Scene) -> None:
     scene.world.box("child", nets=(next(iter(scene.world.nets)),), state="exited")
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owned_prune.time, "sleep", lambda _seconds: None)
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(("trouble", "name"), [(leftover, "left"), (stray, "strays")])
 def test_the_module_fails_and_says_why(
     trouble: Callable[[Scene], None],
@@ -281,9 +287,7 @@ def test_the_module_fails_and_says_why(
     tmp_path: Path,
     scene: Scene,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(owned_prune.time, "sleep", lambda _seconds: None)
     scene.run(RUN, GONE)
     trouble(scene)
     with scene.world.on(tmp_path) as socket:

@@ -1,8 +1,8 @@
 """An engine in memory, with the rules that decide what a cleanup may break: labels, inheritance, who uses what, names of images.
 
-``World`` answers the calls of ``_engine_api.Engine`` in Python; ``World.on(directory)`` serves the same over a unix socket, so that the
-real client, and programs in processes of their own, can be tried on it. ``hook`` is called before each removal: what a stranger does
-between our look and our deed.
+``World`` answers the calls of ``_engine_api.Engine`` in Python; ``World.on(directory)`` serves the same over a unix socket, so that
+the real client, and programs in processes of their own, can be tried on it. ``hook`` is called before each removal: what a stranger
+does between our look and our deed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import re
 import threading
 import urllib.parse
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError, EngineUnreachableError
@@ -397,6 +398,4 @@ class World:
 
 def moment(seconds: int) -> str:
     """RFC 3339 as the engine spells it."""
-    import datetime  # noqa: PLC0415 - only here
-
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")
