@@ -43,6 +43,8 @@ class World:
         self.log: list[str] = []
         self.refused: dict[str, tuple[int, str]] = {}  # "verb kind" or "verb kind id" -> answer
         self.hook: Callable[[str, str], None] = lambda _kind, _identity: None
+        self.starter: Callable[[dict[str, Any]], None] = lambda _box: None
+        self.asked: list[tuple[str, str]] = []  # what came over the socket: (request, query)
         self.down = False
         self.either = either
         self._numbers = itertools.count(1)
@@ -211,6 +213,7 @@ class World:
                 "State": {"Status": box["state"], "Running": box["state"] == "running", "ExitCode": box.get("code", 0)},
                 "Mounts": self._mounts(box),
                 "HostConfig": {"NetworkMode": box["mode"]},
+                "NetworkSettings": {"Ports": box.get("ports", {})},
             }
 
     def network(self, name: str) -> dict[str, Any]:
@@ -317,6 +320,7 @@ class World:
         target, _mark, query = handler.path.partition("?")
         words = dict(urllib.parse.parse_qsl(query))
         path = re.sub(r"^/v1\.\d+", "", urllib.parse.unquote(target))
+        self.asked.append((f"{handler.command} {path}", query))
         try:
             status, document = self._route(handler.command, path, words, json.loads(body) if body.strip() else {})
         except EngineError as error:
@@ -381,7 +385,10 @@ class World:
         raise EngineError(404, "page not found")
 
     def _run(self, container: str, verb: str) -> None:
-        self.boxes[self._box(container)]["state"] = "running" if verb == "start" else "exited"
+        box = self.boxes[self._box(container)]
+        box["state"] = "running" if verb == "start" else "exited"
+        if verb == "start":
+            self.starter(box)
 
     def _create(self, name: str, body: dict[str, Any]) -> str:
         host = body.get("HostConfig") or {}

@@ -24,7 +24,13 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             await writer.drain()
             while await reader.read(65536):
                 pass
+    await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def answers(host: str, port: int, patience: float = 1.0) -> bool:
@@ -38,6 +44,6 @@ async def answers(host: str, port: int, patience: float = 1.0) -> bool:
                 # Length is the server's choice, type and stream are not.
                 return (await reader.readexactly(9))[3:4] == SETTINGS[3:4]
             finally:
-                writer.close()
+                await _close(writer)
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return False
