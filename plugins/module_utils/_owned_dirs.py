@@ -88,6 +88,24 @@ def make(files: _fsio.Files, parent: str, own: Ownership, token: str, owner: Tup
     return path
 
 
+def ensure(files: _fsio.Files, parent: str, own: Ownership, token: str, owner: Optional[Tuple[int, int]]) -> Tuple[str, bool]:
+    """Return the state directory of a start, and whether it had to be made; without an owner nothing is made (a dry run).
+
+    Raises:
+        FileError: When something else stands there, or the parent cannot be used.
+    """
+    path = f"{parent.rstrip('/')}/{prefix(own)}{token}"
+    for one in find(files, [parent], own):
+        if one.path == path and not one.why:
+            return path, False
+    if owner is None:
+        return path, True
+    try:
+        return make(files, parent, own, token, owner), True
+    except FileExistsError as error:
+        raise _fsio.FileError(f"{path} exists and is not this run's") from error
+
+
 def find(files: _fsio.Files, roots: Iterable[str], own: Ownership) -> List[Found]:
     """Return the run's directories right below some roots; a root that is not there holds none."""
     found: List[Found] = []

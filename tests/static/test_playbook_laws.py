@@ -28,7 +28,7 @@ FORBIDDEN_ACTIONS = ("include_role", "include_tasks", "include", "pause", "wait_
 # On a leased host only these may run: they go through the keeper, or change nothing.
 KEEPER_MODULES = ("lease", "host_proof", "keeper_recover", "stack_step")
 # Roles that work before anything is leased or outside a run.
-UNLEASED = ("keeper", "machine", "baseline")
+UNLEASED = ("keeper", "machine", "baseline", "reap")
 BLOCKS = ("block", "rescue", "always")
 
 

@@ -17,7 +17,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import Real
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned import OwnershipError, triple
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import Scope
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned_runs import ALIVE, DEAD, KEPT, UNKNOWN, RunLease
-from ansible_collections.benchkeeper.core.plugins.modules import owned_prune
+from ansible_collections.benchkeeper.core.plugins.modules import owned_directory, owned_prune
 
 from tests.unit.owned.world import World
 
@@ -300,3 +300,42 @@ def test_the_module_fails_and_says_why(
 def test_the_place_of_leases_is_absolute() -> None:
     with pytest.raises(OwnershipError):
         _owned_sweep.place("owned")
+
+
+# The module that makes state directories
+
+
+def make(arguments: dict[str, Any], capsys: pytest.CaptureFixture[str], *, dry: bool = False) -> dict[str, Any]:
+    with patch_module_args({"labels": WORDS, **arguments, "_ansible_check_mode": dry}), pytest.raises(SystemExit):
+        owned_directory.main()
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_each_start_gets_a_directory_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (make({"root": str(tmp_path)}, capsys) for _turn in range(2))
+    assert first["changed"]
+    assert first["path"] != second["path"]
+    named = {"root": str(tmp_path), "token": "0" * 16}
+    assert make(named, capsys, dry=True)["changed"]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert [make(named, capsys)["changed"] for _turn in range(2)] == [True, False]
+    world = World()
+    with world.on(tmp_path) as socket:
+        removed = play({"labels": WORDS, "socket": socket, "roots": [str(tmp_path)]}, capsys)["removed"]
+    assert len(removed) == 3
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"labels": WORDS[:2]}, {"token": "../../etc"}, {"root": "/nowhere/at/all"}, {"root": "state"}, {"token": "f" * 16}],
+    ids=lambda more: next(iter(more)),
+)
+def test_a_directory_that_would_be_nobodys_is_refused(
+    more: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / f"benchkeeper-{RUN}-{'f' * 16}"
+    taken.mkdir()
+    (taken / "theirs").write_text("x")
+    assert make({"root": str(tmp_path), **more}, capsys)["failed"]
+    assert list(tmp_path.iterdir()) == [taken]

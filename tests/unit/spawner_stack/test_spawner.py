@@ -231,6 +231,7 @@ class Scene:
         self.root.mkdir()
         self.processes: list[subprocess.Popen[str]] = []
         self.followers: list[threading.Thread] = []
+        self.seen_by_backends = ""
         world.img("sha256:backend", tags=("backend:1",))
         world.starter = self._start
 
@@ -248,7 +249,7 @@ class Scene:
             BACKEND_HTTP_LISTEN_ADDR=f"127.0.0.1:{ports[0]}",
             BACKEND_GRPC_PUSH_LISTEN_ADDR=f"127.0.0.1:{ports[1]}",
             BACKEND_RECONCILE_INTERVAL="50ms",
-            DOCKER_HOST=f"unix://{self.socket}",
+            DOCKER_HOST=f"unix://{self.seen_by_backends or self.socket}",
         )
         box["ports"] = {
             inner: [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
@@ -269,6 +270,21 @@ class Scene:
                 box["log"] += line
         box["code"] = process.wait()
         box["state"] = "exited"
+
+    def filter(self, own: Ownership) -> None:
+        """From now on backends reach the engine through a filter, as a program of its own."""
+        self.seen_by_backends = str(self.place / "filter.sock")
+        marks = {"OWNER": own["benchkeeper.owner"], "STACK": own["benchkeeper.stack"], "RUN": own.run}
+        env = {f"BENCHKEEPER_{name}": value for name, value in marks.items()}
+        env.update(FILTER_LISTEN=f"unix:{self.seen_by_backends}", FILTER_ROOTS=str(self.root), DOCKER_SOCKET=self.socket)
+        env.update(PYTHONPATH=str(REFERENCE), PATH=os.environ["PATH"])
+        process = subprocess.Popen([sys.executable, "-P", "-m", "socket_filter"], env=env, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("socket filter: unix:")
+        self.processes.append(process)
+        box = {"log": ""}
+        self.followers.append(threading.Thread(target=self._follow, args=(process, box)))
+        self.followers[-1].start()
 
     def backend(self, own: Ownership, stack_label: str, deadline: float = 20.0, **extra: str) -> start.Backend:
         uid = (os.geteuid(), os.getegid())
@@ -354,6 +370,18 @@ def test_engines_without_the_triple_are_found_by_their_ancestry(scene: Scene) ->
     assert "uses the run's directory" in outcome.strays[0]["why"]
     assert not outcome.clean
     assert list(scene.world.boxes) == [game["container"]]
+
+
+def test_behind_the_filter_even_an_old_backend_makes_engines_of_ours(scene: Scene) -> None:
+    scene.filter(OURS)
+    backend = scene.backend(OURS, "integration", SPAWNER_BREAK="no-ownership")
+    game = ask(backend, "POST", "/games", {})[1]
+    assert OURS.owns(scene.world.boxes[game["container"]]["labels"])
+    assert status_of(backend) == [RUNNING]
+    assert ask(backend, "DELETE", f"/games/{game['id']}")[1]["status"] == games.FINISHED
+    assert ask(backend, "POST", "/games", {})[0] == 201
+    assert scene.clean(OURS).clean
+    assert scene.world.boxes == {}
 
 
 def test_a_game_ends_when_it_is_asked_to_and_labels_are_refused(scene: Scene) -> None:
