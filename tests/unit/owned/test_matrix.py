@@ -5,6 +5,7 @@ Each row arranges an engine, cleans up after one run, and says what must be ther
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -109,6 +110,31 @@ def test_every_kind_goes_in_one_call_and_only_ours(tmp_path: Path) -> None:
     assert not [name for name in world.names() if "ours" in name]
     assert len([name for name in world.names() if "theirs" in name]) == 5  # its image by its tag
     assert [path.name for path in tmp_path.iterdir()] == [f"benchkeeper-{OTHER_RUN[RUN]}-{1:032x}"]
+
+
+def test_two_runs_clean_up_at_the_same_time_and_each_only_its_own() -> None:
+    world = World()
+    runs = [triple(MINE[OWNER], MINE[STACK], f"20260131T12000{number}Z-0a1b2c") for number in range(3)]
+    for number, own in enumerate(runs):
+        for each in range(4):
+            world.box(f"run-{number}-{each}", own.mapping(), nets=(world.net(f"net-{number}-{each}", own.mapping()),))
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda own: Prune(own, Scope(), Means(world, lambda _seconds: None)).run(), runs[:2]))
+    for number, outcome in enumerate(outcomes):
+        assert outcome.clean
+        assert {one["name"].split("-")[1] for one in outcome.removed} == {str(number)}
+    assert {str(box["name"]) for box in world.boxes.values()} == {f"run-2-{each}" for each in range(4)}
+    assert len(world.nets) == 4
+
+
+def test_two_cleanups_of_the_same_run_do_not_trip_over_each_other() -> None:
+    world = World()
+    for each in range(6):
+        world.box(f"ours-{each}", MINE, nets=(world.net(f"net-{each}", MINE),))
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda _turn: clean(world), range(3)))
+    assert all(outcome.clean for outcome in outcomes)
+    assert (world.boxes, world.nets) == ({}, {})
 
 
 # Cleaning up that fails is never "nothing to tear down"
