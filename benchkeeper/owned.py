@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
+import functools
 import os
 import secrets
 import tempfile
@@ -17,10 +19,10 @@ from typing import TYPE_CHECKING
 from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder, _owned_dirs, _owned_runs, _owned_sweep
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import SOCKET, Engine
 from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import RealFiles
-from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import Outcome, Scope
+from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import PATIENCE, Outcome, Scope
 
 from benchkeeper import owned_processes, runs
-from benchkeeper.errors import UnfitError
+from benchkeeper.errors import BusyError, UnfitError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +51,7 @@ def how() -> _owned_sweep.How:
     def first(lease: _owned_runs.RunLease) -> None:
         owned_processes.end(lease.ownership())
 
-    return _owned_sweep.How(Engine, time.sleep, time.time(), first)
+    return _owned_sweep.How(functools.partial(Engine, timeout=PATIENCE), time.sleep, time.time(), first)
 
 
 class OwnedRun:
@@ -117,7 +119,31 @@ def begin(paths: Paths, stack: str, roots: tuple[str, ...] = (), run_id: str = "
         engine=socket(),
         roots=roots or (tempfile.gettempdir(),),
     )
-    place = directory(paths)
-    run = OwnedRun(place, lease)
-    _owned_runs.write(place, lease)
+    run = OwnedRun(directory(paths), lease)
+    if run.file.exists():
+        raise BusyError(f"there is a run {lease.run} already")
+    _owned_runs.write(run.file.parent, lease)
     return run
+
+
+def take_over(paths: Paths, run_id: str) -> OwnedRun:
+    """Return a run that was kept, held by this process from now on; it needs a watcher of its own.
+
+    Raises:
+        UsageError: When there is no such run.
+        BusyError: When somebody holds it, or its time is over and a sweep may be at it.
+    """
+    place = directory(paths)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (place / "take-over.lock").open("a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lease = _owned_runs.read(_owned_runs.where(place, run_id))
+        if lease is None:
+            raise UsageError(f"no run {run_id} is kept here")
+        word = _owned_runs.state(lease, time.time())
+        if word != _owned_runs.KEPT:
+            raise BusyError(f"run {run_id} is {word}, not kept; see ./bench reap --dry-run")
+        holder = _keeper_holder.describe(os.getpid())
+        ours = dataclasses.replace(lease, holder=holder, boot_id=_owned_runs.boot_id(), kept_until=0.0)
+        _owned_runs.write(place, ours)
+    return OwnedRun(place, ours)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio, _owned, _owned_runs, _owned_sweep
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine, EngineError
-from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import Scope
+from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import PATIENCE, Scope
 
 from benchkeeper import owned
 from benchkeeper.errors import BusyError, UnfitError
@@ -65,7 +65,7 @@ def _all(paths: Paths, scope: Scope) -> _owned_sweep.Swept:
     swept = _owned_sweep.sweep(place, scope, owned.how())
     known = {(one["run"], one["stack"]) for one in swept.runs}
     try:
-        found = set(_without_lease(paths, Engine(owned.socket())))
+        found = set(_without_lease(paths, Engine(owned.socket(), timeout=PATIENCE)))
     except EngineError as error:
         if not swept.runs:
             raise
@@ -114,7 +114,7 @@ def _named(paths: Paths, place: Path, run_id: str) -> list[_owned_runs.RunLease]
     lease = _owned_runs.read(_owned_runs.where(place, run_id))
     if lease is None or lease.trouble:
         engine, roots = owned.socket(), (tempfile.gettempdir(),)
-        stacks = sorted({stack for run, stack in _without_lease(paths, Engine(engine)) if run == run_id})
+        stacks = sorted({stack for run, stack in _without_lease(paths, Engine(engine, timeout=PATIENCE)) if run == run_id})
         return [_owned_runs.RunLease(paths.checkout_id, stack, run_id, engine=engine, roots=roots) for stack in stacks]
     word = _owned_runs.state(lease, time.time())
     if word in (_owned_runs.ALIVE, _owned_runs.UNKNOWN):

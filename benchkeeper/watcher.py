@@ -51,16 +51,22 @@ class Watch:
         self.pid = process.pid
         self.said = said
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there; a run whose watcher was killed may get another one."""
+        return self._process.poll() is None
+
     def dismiss(self) -> None:
         """End it: the run is cleaned up and there is nothing left to watch over."""
         with contextlib.suppress(OSError, ValueError):
             if self._process.stdin is not None:
                 self._process.stdin.write(b"done\n")
                 self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(5.0)
-        # It may be at work for another reason; it ends by itself then, and is nobody's child to wait for.
-        self._process.returncode = self._process.returncode if self._process.returncode is not None else 0
+        except subprocess.TimeoutExpired:  # a computer that is this busy; there is nothing left that it could miss
+            self._process.kill()
+            self._process.wait()
 
 
 def watch(run: owned.OwnedRun, limit: float = ACK_LIMIT) -> Watch:
@@ -222,6 +228,9 @@ def clean_up(path: Path, lease: _owned_runs.RunLease, sleep: Callable[[float], N
     while time.monotonic() < deadline:
         now = _owned_runs.read(path)
         if now is not None and not now.trouble:
+            if now.holder != lease.holder:
+                _note(lease.run, "somebody else holds it now")
+                return 0
             lease = now
         if lease.kept_until > time.time():
             _note(lease.run, "it is kept")

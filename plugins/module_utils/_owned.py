@@ -209,7 +209,7 @@ def strays(own: Ownership, everything: Survey, shared: Iterable[str] = ()) -> Li
 
     def told(kind: str, one: Mapping[str, Any], why: str) -> None:
         identity = str(one["Name"] if kind == VOLUME else one["Id"])
-        if why and name_of(one) not in known and not own.owns(labels_of(one)):
+        if why and name_of(one) not in known and not own.owns(labels_of(one)) and not _outlives(own, labels_of(one)):
             found.append({"kind": kind, "id": identity, "name": name_of(one), "why": why})
 
     for one in everything.containers:
@@ -221,6 +221,11 @@ def strays(own: Ownership, everything: Survey, shared: Iterable[str] = ()) -> Li
     for one in everything.images:
         told(IMAGE, one, _why_project(one, mine))
     return found
+
+
+def _outlives(own: Ownership, labels: Mapping[str, str]) -> bool:
+    """Tell whether an object is the same checkout's and outlives runs: a cached image that this run happened to build."""
+    return labels.get(OWNER) == own[OWNER] and labels.get(RUN) == BENCH and STACK in labels
 
 
 def _why_project(one: Mapping[str, Any], mine: _Mine) -> str:

@@ -123,7 +123,8 @@ def _judge(directory: _fsio.Directory, root: str, name: str, own: Ownership) -> 
             return []
         below = directory.child(name)
         try:
-            marker, names = _read(below), below.names()
+            marker = _read(below)
+            bare = marker is None and _named(name, own) and not set(below.names()) - {MARKER}
         finally:
             below.close()
     except (OSError, _fsio.FileError):  # somebody else's, or on its way out
@@ -134,8 +135,7 @@ def _judge(directory: _fsio.Directory, root: str, name: str, own: Ownership) -> 
         why = "" if said == path else f"its marker was made for {said}" if said else "it belongs to a keeper's journal"
         return [Found(path, stat.dev, stat.ino, why)]
     # Made and not yet marked when its maker was killed: nothing is in it, and its name holds the run.
-    unmarked = marker is None and not set(names) - {MARKER}
-    return [Found(path, stat.dev, stat.ino)] if unmarked and _named(name, own) else []
+    return [Found(path, stat.dev, stat.ino)] if bare else []
 
 
 def _named(name: str, own: Ownership) -> bool:

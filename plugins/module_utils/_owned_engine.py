@@ -26,6 +26,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._owned import (
 
 ROUNDS = 8
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2)  # seconds between rounds; a container on its way out holds its network for a moment
+PATIENCE = 60.0  # seconds for one call; a busy engine takes its time to remove a container
 _NOT_FOUND, _CONFLICT = 404, 409
 _RETAGGED = "its names changed since it was listed"
 _CHANGED = "its labels changed since it was listed"
@@ -179,22 +180,19 @@ class Prune:
             EngineError: When the engine does not answer, or refuses to list; nothing is known then.
         """
         self.outcome.strays = self.look_for_strays()
-        for turn in range(ROUNDS):
-            found = self.candidates()
+        found = self.candidates()
+        for turn in range(1 if self._scope.dry else ROUNDS):
             if not found:
                 break
-            if turn and not self._scope.dry:
-                self._pause(PAUSES[min(turn, len(PAUSES)) - 1])
+            if turn:
+                self._pause(PAUSES[turn - 1])
             for kind in self._scope.kinds:
                 self._remove_all([one for one in found if one.kind == kind])
-            if self._scope.dry:
-                break
+            found = self.candidates()
         if self._scope.dry:
-            known_bad = [one for one in self.candidates() if (one.kind, one.id) in self._why]
-            self.outcome.left = [one.told(self._why[one.kind, one.id]) for one in known_bad]
+            self.outcome.left = [one.told(self._why[one.kind, one.id]) for one in found if (one.kind, one.id) in self._why]
         else:
-            left = self.candidates()
-            self.outcome.left = [one.told(self._why.get((one.kind, one.id), "it came while we were at work")) for one in left]
+            self.outcome.left = [one.told(self._why.get((one.kind, one.id), "it came while we were at work")) for one in found]
             # What was made while we worked, by something that had no labels to give: it is seen now or never.
             known = {(one["kind"], one["id"]) for one in self.outcome.strays}
             self.outcome.strays += [one for one in self.look_for_strays() if (one["kind"], one["id"]) not in known]
@@ -235,7 +233,7 @@ class Prune:
     # Removing
 
     def _remove_all(self, group: Sequence[_Candidate]) -> None:
-        if group and group[0].kind == CONTAINER and self._workers > 1 and len(group) > 1:
+        if self._workers > 1 and len(group) > 1 and group[0].kind in (CONTAINER, NETWORK, VOLUME):
             with ThreadPoolExecutor(max_workers=min(self._workers, len(group))) as pool:
                 list(pool.map(self._remove, group))
             return
@@ -260,7 +258,7 @@ class Prune:
                 with self._lock:
                     self._why[key] = str(error)
             return
-        except (OSError, _fsio.FileError) as error:
+        except (OSError, _fsio.FileError) as error:  # directories, one after the other
             self._why[key] = str(getattr(error, "strerror", None) or error)
             return
         with self._lock:

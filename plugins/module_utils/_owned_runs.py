@@ -118,10 +118,9 @@ def read(path: Path) -> Optional[RunLease]:
         return RunLease("", "", path.stem, trouble=f"its lease cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
-def read_all(directory: Path) -> List[RunLease]:
-    """Return every lease of a directory, oldest run first; none when there is no directory."""
-    found = [read(path) for path in sorted(directory.glob("*.json"))]
-    return [lease for lease in found if lease is not None]
+def names(directory: Path) -> List[str]:
+    """Return the runs that have a lease in a directory, oldest first; none when there is no directory."""
+    return [path.stem for path in sorted(directory.glob("*.json"))]
 
 
 def state(

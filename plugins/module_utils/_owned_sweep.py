@@ -78,7 +78,11 @@ def sweep(directory: Path, scope: Scope, how: How) -> Swept:
         how: With what.
     """
     swept = Swept()
-    for lease in _owned_runs.read_all(directory):
+    for run in _owned_runs.names(directory):
+        # Read at its turn: what was dead when we began may have been taken over since.
+        lease = _owned_runs.read(_owned_runs.where(directory, run))
+        if lease is None:
+            continue
         word = _owned_runs.state(lease, how.now)
         swept.runs.append(_owned_runs.told(lease, word))
         if word == _owned_runs.DEAD:

@@ -119,6 +119,10 @@ ARGUMENTS = {
 }
 
 
+def _engine(socket: str) -> Engine:
+    return Engine(socket, timeout=_owned_engine.PATIENCE)
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -132,11 +136,11 @@ def main() -> None:
     scope = _owned_engine.Scope(kinds, tuple(params["roots"]), tuple(params["shared"]), dry=module.check_mode)
     try:
         if params["leases"]:
-            how = _owned_sweep.How(Engine, time.sleep, time.time())
+            how = _owned_sweep.How(_engine, time.sleep, time.time())
             swept = _owned_sweep.sweep(_owned_sweep.place(params["leases"]), scope, how)
         else:
             own = _owned.ownership(params["labels"])
-            means = _owned_engine.Means(Engine(params["socket"]), time.sleep)
+            means = _owned_engine.Means(_engine(params["socket"]), time.sleep)
             outcome = _owned_engine.Prune(own, scope, means).run()
             swept = _owned_sweep.Swept(outcome)
     except _owned.OwnershipError as error:

@@ -419,6 +419,14 @@ def test_what_the_run_is_known_to_share_is_no_stray() -> None:
     assert clean(world, shared=("cache",)).clean
 
 
+def test_a_cached_image_of_the_same_checkout_is_no_stray() -> None:
+    world = World()
+    world.box("ours", {**MINE, "com.docker.compose.project": "p1"})
+    world.img("sha256:cached", {**MINE, RUN: "bench", "com.docker.compose.project": "p1"}, ("base", "x"))
+    assert clean(world).clean
+    assert "sha256:cached" in world.imgs
+
+
 # Dry run
 
 

@@ -73,8 +73,8 @@ def test_a_lease_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = _owned_runs.write(tmp_path / "owned", one)
     assert path.stat().st_mode & 0o777 == 0o600
     assert _owned_runs.read(path) == one
-    assert _owned_runs.read_all(tmp_path / "owned") == [one]
-    assert _owned_runs.read_all(tmp_path / "nowhere") == []
+    assert _owned_runs.names(tmp_path / "owned") == [RUN]
+    assert _owned_runs.names(tmp_path / "nowhere") == []
     assert _owned_runs.read(tmp_path / "none.json") is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
-from ansible_collections.benchkeeper.core.plugins.module_utils import _owned_dirs, _owned_runs
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder, _owned_dirs, _owned_runs
 from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import RealFiles
 
 from benchkeeper import owned, owned_processes, processes, watcher
-from benchkeeper.errors import UnfitError
+from benchkeeper.errors import BusyError, UnfitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,7 +226,58 @@ def test_a_watcher_that_says_nothing_is_not_relied_on(paths: Paths, monkeypatch:
         watcher.watch(owned.begin(paths, "spawner"))
 
 
+def test_a_watcher_that_was_killed_is_noticed_and_another_one_can_be_had(paths: Paths) -> None:
+    run = owned.begin(paths, "spawner")
+    first = watcher.watch(run)
+    assert first.alive
+    os.kill(first.pid, signal.SIGKILL)
+    eventually(lambda: not first.alive)
+    first.dismiss()
+    second = watcher.watch(run)
+    run.forget()
+    second.dismiss()
+
+
 # Without processes
+
+
+def test_the_end_is_seen_where_the_kernel_does_not_tell_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.setattr(_holder, "BREATH", 0.05)
+    read, write = os.pipe()
+    for dies in (True, False):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        watched = _holder.Watched(child.pid, processes.start_time(child.pid))
+        assert watched.descriptor is None
+        if dies:
+            child.kill()
+        else:
+            os.write(write, b"done\n")
+        assert watcher.wait(watched, read) is dies
+        child.kill()
+        child.communicate()
+    os.close(read)
+    os.close(write)
+
+
+def test_a_kept_run_is_taken_over_and_its_first_watcher_lets_go(paths: Paths, world: World) -> None:
+    run = owned.begin(paths, "spawner")
+    world.box("box", run.labels)
+    with pytest.raises(BusyError, match="alive, not kept"):
+        owned.take_over(paths, run.lease.run)
+    with pytest.raises(UsageError, match="no run"):
+        owned.take_over(paths, "20260131T120000Z-000000")
+    with pytest.raises(BusyError, match="already"):
+        owned.begin(paths, "spawner", run_id=run.lease.run)
+    run.keep(60)
+    dead = dataclasses.replace(run.lease, holder={**run.lease.holder, "start_time": 1})
+    _owned_runs.write(run.file.parent, dead)
+    again = owned.take_over(paths, run.lease.run)
+    assert (again.labels, again.lease.kept_until) == (run.labels, 0.0)
+    assert watcher.clean_up(run.file, dead, lambda _seconds: None) == 0
+    assert len(world.boxes) == 1
+    assert again.end().clean
+    assert world.boxes == {}
 
 
 def test_a_create_that_was_under_way_is_seen_by_a_later_look(paths: Paths, world: World) -> None:
