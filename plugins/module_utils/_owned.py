@@ -30,6 +30,7 @@ KINDS = (CONTAINER, NETWORK, VOLUME, IMAGE, DIRECTORY)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,254}")
 _ID = re.compile(r"[0-9a-f]{12,64}")
+_HEX_64 = re.compile(r"[0-9a-f]{64}")
 _SHORT_ID = 12
 _SLACK = 1.0  # seconds; lists tell an age in whole seconds only
 
@@ -164,9 +165,14 @@ def labels_of(document: Mapping[str, Any]) -> Dict[str, str]:
     return dict(document.get("Labels") or {})
 
 
+def tags_of(document: Mapping[str, Any]) -> List[str]:
+    """Return the names of an image, sorted. Lists of older engines name one that has none `<none>:<none>`."""
+    return sorted(str(tag) for tag in document.get("RepoTags") or [] if tag != "<none>:<none>")
+
+
 def name_of(document: Mapping[str, Any]) -> str:
     """Return what a person calls an entry of a list of containers, networks, volumes or images."""
-    names = document.get("Names") or document.get("RepoTags") or [document.get("Name") or document.get("Id") or ""]
+    names = document.get("Names") or tags_of(document) or [document.get("Name") or document.get("Id") or ""]
     return str(names[0]).lstrip("/")
 
 
@@ -255,8 +261,9 @@ def _why_container(one: Mapping[str, Any], mine: _Mine, directories: Sequence[st
 
 
 def _why_volume(one: Mapping[str, Any], mine: _Mine) -> str:
-    # An anonymous one goes with its container. One that is older than the run is somebody else's that the run only uses.
-    if one.get("Name") not in mine.used or ANONYMOUS in labels_of(one):
+    # An anonymous one goes with its container; engines before 23 do not label it. One that is older than the run is somebody else's
+    # that the run only uses.
+    if one.get("Name") not in mine.used or ANONYMOUS in labels_of(one) or _HEX_64.fullmatch(str(one.get("Name"))):
         return ""
     return "was made by a container of the run, by its name alone" if seconds(one.get("CreatedAt")) + _SLACK >= mine.oldest else ""
 

@@ -321,11 +321,11 @@ class Prune:
             # Once the base is gone, nobody could tell any more that what stands on it only inherited its labels.
             if _owned.built_upon(other, document) and _owned.inherits(_owned.image_labels(other), labels):
                 raise EngineError(_CONFLICT, f"{_owned.name_of(other)} was built from it by somebody else")
-        return self._remove_image(one, sorted(document.get("RepoTags") or []))
+        return self._remove_image(one, _owned.tags_of(document))
 
     def _remove_image(self, one: _Candidate, names: List[str]) -> str:
         """Remove an image that is ours, unless it has names that may be a stranger's: more than one, some without the run."""
-        if sorted(one.document.get("RepoTags") or []) != names:
+        if _owned.tags_of(one.document) != names:
             raise EngineError(_CONFLICT, _RETAGGED)
         foreign = [name for name in names if self._own.run.lower() not in name.lower()] if len(names) > 1 else []
         if foreign:

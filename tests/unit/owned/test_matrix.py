@@ -405,6 +405,7 @@ def test_volumes_networks_and_images_without_the_triple_are_found_too() -> None:
     for _tick in range(5):
         world.clock()
     world.box("ours-2", MINE, vols=("implicit",))
+    world.box("ours-3", MINE, vols=("f" * 64,))  # anonymous, as an engine before 23 makes it
     world.net("p1_default", {"com.docker.compose.project": "p1"})
     world.img("sha256:built", {"com.docker.compose.project": "p1"}, ("base", "x"), ("p1-web:latest",))
     found = {(one["kind"], one["name"]) for one in clean(world).strays}

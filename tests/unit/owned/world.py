@@ -186,7 +186,7 @@ class World:
             found = [
                 {
                     "Id": identity,
-                    "RepoTags": list(image["tags"]),
+                    "RepoTags": list(image["tags"]) or ["<none>:<none>"],
                     "Labels": dict(image["labels"]) or None,
                     "Created": image["created"],
                 }
