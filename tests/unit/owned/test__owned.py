@@ -127,9 +127,9 @@ def play(world: World, steps: list[tuple[Any, ...]]) -> tuple[set[str], set[str]
         images, nets, vols = list(world.imgs), list(world.nets), list(world.vols)
         name = f"{who}-{number}"
         image = images[pick % len(images)] if upon else PLAIN
-        if upon and not mine and labels.get(RUN) == OWN.run:
-            # Half of the labels from an image and the other half by hand would be forged: nobody else writes the id of our run.
-            labels = {key: value for key, value in labels.items() if key != RUN}
+        if not mine and OWN.owns({**world.imgs[image]["labels"], **labels}):
+            # Some of the labels from an image and the others by hand would be forged: nobody else writes what our run is called.
+            labels = {key: value for key, value in labels.items() if key not in MINE}
         if kind == "box":
             net = (nets[pick % len(nets)],) if nets and upon else ()
             vol = (vols[pick % len(vols)],) if vols and upon else ()
