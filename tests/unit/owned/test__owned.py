@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _owned, _owned_dirs
-from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import FileError, RealFiles
+from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import FileError, RealDirectory, RealFiles, opened
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned import (
     KIND,
     OWNER,
@@ -317,3 +317,47 @@ def test_no_directory_of_a_stranger_goes(made: list[tuple[str, str | None]]) -> 
                 (path / ".benchkeeper.json").write_text(json.dumps(marker))
         remove_all(root)
         assert {path.name for path in root.iterdir()} == {name for name, sort in made if sort != "ours"}
+
+
+def test_an_empty_directory_of_a_stranger_stays(tmp_path: Path) -> None:
+    for name in (
+        "empty",
+        f"benchkeeper-{OWN.run}-notes",
+        f"benchkeeper-20260131T120000Z-ffffff-{1:032x}",
+        f"benchkeeper-{OWN.run}",
+    ):
+        (tmp_path / name).mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert remove_all(tmp_path) == []
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_marker_goes_last_so_that_half_a_removal_can_be_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = state_directory(tmp_path)
+    (ours / "zzz").write_text("x")
+    unlink = RealDirectory.unlink
+
+    def refused(self: RealDirectory, name: str) -> None:
+        if name == "zzz":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RealDirectory, "unlink", refused)
+        with pytest.raises(PermissionError):
+            remove_all(tmp_path)
+    assert remove_all(tmp_path) == [""]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_neither_another_filesystem_nor_an_absurd_depth_is_entered(tmp_path: Path) -> None:
+    ours = state_directory(tmp_path)
+    (ours / "data").mkdir()
+    with opened(FILES, str(ours)) as directory:
+        found = directory.stat()
+        assert found is not None
+        with pytest.raises(FileError, match="another filesystem"):
+            _owned_dirs._clear(directory, found.dev + 1)
+        with pytest.raises(FileError, match="deeper than"):
+            _owned_dirs._clear(directory, found.dev, 200)
+    assert (ours / "data").is_dir()

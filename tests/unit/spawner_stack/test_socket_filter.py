@@ -100,6 +100,10 @@ def test_looking_passes(text: str) -> None:
     assert judged(text).rule.action == rules.LOOK
 
 
+def test_a_version_is_taken_off_the_beginning_only() -> None:
+    assert judged("GET /v1.43/containers/v1.41/json").path == "/containers/v1.41/json"
+
+
 @pytest.mark.parametrize("text", NOT)
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(Refused):
@@ -174,7 +178,7 @@ def test_a_container_that_reaches_out_is_refused(name: str) -> None:
 def test_a_container_gets_our_labels_and_keeps_its_own() -> None:
     given_ = {
         **PLAIN,
-        "Labels": {"galaxy.backend": "1", "benchkeeper.stack": "spawner"},
+        "Labels": {"galaxy.backend": "1", "benchkeeper.stack": "spawner", KIND: "image"},
         "Volumes": None,
         "MacAddress": "",
         "HostConfig": {
