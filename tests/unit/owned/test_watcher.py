@@ -141,6 +141,14 @@ def test_signals_for_the_supervisors_group_and_for_itself_do_not_end_the_watcher
     assert only_the_stranger(world)
 
 
+def test_kill_9_of_the_supervisors_whole_group_leaves_nothing(world: World, supervisor: Supervisor) -> None:
+    fill(world, supervisor.labels)
+    os.killpg(supervisor.process.pid, signal.SIGKILL)
+    supervisor.process.wait()
+    eventually(lambda: not supervisor.lease.exists())
+    assert only_the_stranger(world)
+
+
 def test_nothing_is_touched_while_the_supervisor_lives(world: World, supervisor: Supervisor, paths: Paths) -> None:
     fill(world, supervisor.labels)
     supervisor.say("close")  # whoever is told nothing any more has not been told that it is over
