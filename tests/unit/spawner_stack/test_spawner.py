@@ -286,15 +286,17 @@ class Scene:
         self.followers.append(threading.Thread(target=self._follow, args=(process, box)))
         self.followers[-1].start()
 
-    def backend(self, own: Ownership, stack_label: str, deadline: float = 20.0, **extra: str) -> start.Backend:
-        uid = (os.geteuid(), os.getegid())
+    def options(self, own: Ownership, stack_label: str, **extra: str) -> Options:
         token = f"{len(list(self.root.iterdir())) + 1:032x}"
-        state = _owned_dirs.make(RealFiles(), str(self.root), own, token, uid)
+        state = _owned_dirs.make(RealFiles(), str(self.root), own, token, (os.geteuid(), os.getegid()))
+        return options(labels=own.mapping(), state_directory=state, stack_label=stack_label, extra=extra)
+
+    def backend(self, own: Ownership, stack_label: str, **extra: str) -> start.Backend:
+        given = self.options(own, stack_label, **extra)
 
         async def play() -> start.Backend:
             async with Engine(self.socket) as engine:
-                given = options(labels=own.mapping(), state_directory=state, stack_label=stack_label, extra=extra)
-                return await start.start(engine, f"backend-{own['benchkeeper.stack']}", given, deadline)
+                return await start.start(engine, f"backend-{own['benchkeeper.stack']}", given)
 
         return asyncio.run(play())
 
@@ -402,16 +404,26 @@ def test_a_game_ends_when_it_is_asked_to_and_labels_are_refused(scene: Scene) ->
 def test_a_backend_that_ends_at_once_is_told_at_once_with_its_log(scene: Scene) -> None:
     begun = time.monotonic()
     with pytest.raises(NotReady, match="ended with 3 before it was ready; it said: backend: panic: planted"):
-        scene.backend(OURS, "integration", deadline=60, SPAWNER_BREAK="exit-at-once")
+        scene.backend(OURS, "integration", SPAWNER_BREAK="exit-at-once")
     assert time.monotonic() - begun < 20
     assert scene.world.boxes == {}
 
 
-@pytest.mark.parametrize(("fault", "pending"), [("never-ready", "HTTP /healthz on 8080"), ("push-never", "gRPC push on 8081")])
-def test_a_backend_that_is_never_ready_is_told_with_the_port(scene: Scene, fault: str, pending: str) -> None:
-    with pytest.raises(NotReady, match=f"still waiting for {pending}; it said: http"):
-        scene.backend(OURS, "integration", deadline=4, SPAWNER_BREAK=fault)
-    assert scene.world.boxes == {}
+@pytest.mark.parametrize(
+    ("fault", "pending", "says"), [("never-ready", "HTTP /healthz on 8080", "push"), ("push-never", "gRPC push on 8081", "http")]
+)
+def test_a_backend_that_is_never_ready_is_told_with_the_port(scene: Scene, fault: str, pending: str, says: str) -> None:
+    given = scene.options(OURS, "integration", SPAWNER_BREAK=fault)
+
+    async def play() -> None:
+        async with Engine(scene.socket) as engine:
+            container = await engine.create("backend", start.body(given))
+            await engine.start(container)
+            await asyncio.to_thread(eventually, lambda: f"{says} 127.0.0.1" in scene.world.boxes[container]["log"])
+            await start.ready(engine, container, 0.5)
+
+    with pytest.raises(NotReady, match=f"not ready within 0.5 s, still waiting for {pending}; it said: http"):
+        asyncio.run(play())
 
 
 def test_a_push_port_that_listens_late_is_waited_for(scene: Scene) -> None:
