@@ -186,9 +186,12 @@ class Prune:
                 break
             if turn:
                 self._pause(PAUSES[turn - 1])
+            before = len(self.outcome.removed)
             for kind in self._scope.kinds:
                 self._remove_all([one for one in found if one.kind == kind])
             found = self.candidates()
+            if len(self.outcome.removed) == before and all(one.kind == IMAGE for one in found):
+                break  # what stands in the way of an image is somebody else's; waiting does not change it
         if self._scope.dry:
             self.outcome.left = [one.told(self._why[one.kind, one.id]) for one in found if (one.kind, one.id) in self._why]
         else:

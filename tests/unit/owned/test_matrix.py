@@ -322,6 +322,14 @@ def test_a_strangers_image_upon_ours_is_spared_and_so_is_ours(layers: tuple[str,
         assert [one["id"] for one in outcome.left] == ["sha256:ours"]
 
 
+def test_an_image_that_has_to_stay_is_not_waited_for() -> None:
+    world = World()
+    world.box("theirs", image=world.img("", MINE, ("base", "ours")))
+    pauses: list[float] = []
+    outcome = Prune(OWN, Scope(), Means(world, pauses.append)).run()
+    assert (len(outcome.left), pauses) == (1, [])
+
+
 def test_our_own_images_upon_each_other_go() -> None:
     world = World()
     world.img("sha256:base", {**MINE, KIND: "image"}, ("base", "a"))
