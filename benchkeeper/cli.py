@@ -82,6 +82,7 @@ def _e2e(options: argparse.Namespace, paths: Paths) -> int:
     inventory, embedded, hosts = _hosts(options.inventory, paths)
     miners = validate.miners(options.miners, hosts.miners)
     commit = ""
+    _sweep(paths)
     if embedded:
         from benchkeeper import repo
 
@@ -114,6 +115,7 @@ def _e2e(options: argparse.Namespace, paths: Paths) -> int:
 
 def _up(options: argparse.Namespace, paths: Paths) -> int:
     stack = validate.stack_name(options.stack, paths.stack_names())
+    _sweep(paths)
     from benchkeeper import setup
 
     setup.up(paths, stack, install=not options.no_install, verbose=options.verbose)
@@ -121,6 +123,7 @@ def _up(options: argparse.Namespace, paths: Paths) -> int:
 
 
 def _down(options: argparse.Namespace, paths: Paths) -> int:
+    _sweep(paths)
     from benchkeeper import setup
 
     setup.down(paths, images=options.images, force=options.force)
@@ -129,6 +132,7 @@ def _down(options: argparse.Namespace, paths: Paths) -> int:
 
 def _setup(options: argparse.Namespace, paths: Paths) -> int:
     stack = validate.stack_name(options.stack, paths.stack_names())
+    _sweep(paths)
     from benchkeeper import setup
 
     setup.prepare(paths, stack, install=not options.no_install)
@@ -155,6 +159,20 @@ def _recover(options: argparse.Namespace, paths: Paths) -> int:
             RecoverOptions(hosts, run_id, options.force, inventory, options.verbose),
         ),
     )
+
+
+def _sweep(paths: Paths) -> None:
+    """Remove what killed runs left, before anything is made or removed."""
+    from benchkeeper import watcher
+
+    watcher.sweep_left_over(paths)
+
+
+def _reap(options: argparse.Namespace, paths: Paths) -> int:
+    run_id = None if options.run_id is None else validate.run_id(options.run_id)
+    from benchkeeper import reap
+
+    return reap.reap(paths, run_id, dry=options.dry_run, as_json=options.json)
 
 
 def _status(options: argparse.Namespace, paths: Paths) -> int:
@@ -284,6 +302,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "down": _down,
     "setup": _setup,
     "recover": _recover,
+    "reap": _reap,
     "status": _status,
     "logs": _logs,
     "machine": _machine,

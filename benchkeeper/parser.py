@@ -103,6 +103,11 @@ def _add_bench(command: Adder) -> None:
     setup = command("setup", "make engine and images ready, nothing more")
     _stack(setup)
 
+    reap = command("reap", "remove what dead runs left on this computer's engine; never what anybody else made")
+    reap.add_argument("--run", dest="run_id", metavar="ID", help="what this run made, unless it is alive")
+    reap.add_argument("--dry-run", action="store_true", help="say what would be removed; remove nothing")
+    reap.add_argument("--json", action="store_true", help="stable output for scripts")
+
     status = command("status", "machines, leases, last run")
     status.add_argument("--json", action="store_true", help="stable output for scripts")
 

@@ -28,7 +28,7 @@ FORBIDDEN_ACTIONS = ("include_role", "include_tasks", "include", "pause", "wait_
 # On a leased host only these may run: they go through the keeper, or change nothing.
 KEEPER_MODULES = ("lease", "host_proof", "keeper_recover", "stack_step")
 # Roles that work before anything is leased or outside a run.
-UNLEASED = ("keeper", "machine", "baseline")
+UNLEASED = ("keeper", "machine", "baseline", "reap")
 BLOCKS = ("block", "rescue", "always")
 
 
@@ -113,6 +113,54 @@ def test_a_borrowing_play_has_rescue_and_always_and_raises_again(path: Path) -> 
             assert block.get("always"), "no always"
             assert short(block["rescue"][-1]) == "fail", "a rescue that does not raise again turns the run green"
             assert "ansible_failed_result }}" not in str(block["rescue"]), "a raw failure may hold a secret"
+
+
+def cleanup_violations(path: Path) -> list[str]:
+    """A cleanup goes by all three labels, as a list, or it does not go: one label alone once took another environment with it."""
+    found = []
+    for task in tasks_of(path):
+        arguments = task.get(action(task)) or {}
+        words = arguments.get("argv", []) if isinstance(arguments, dict) else str(arguments).split()
+        if (
+            short(task) in ("command", "shell")
+            and "docker" in words
+            and ("prune" in words or any("label" in str(word) for word in words))
+        ):
+            found.append(f"{task['name']}: an engine is cleaned up by hand")
+        filters = [arguments[key] for key in arguments if key.endswith("filters")] if isinstance(arguments, dict) else []
+        if short(task) == "docker_prune" and (not filters or any(not three_labels(one.get("label")) for one in filters)):
+            found.append(f"{task['name']}: a prune by less than three labels")
+        if short(task) == "owned_prune" and isinstance(arguments.get("labels"), list) and not three_labels(arguments["labels"]):
+            found.append(f"{task['name']}: less than the ownership triple")
+    return found
+
+
+def three_labels(labels: Any) -> bool:
+    names = ("benchkeeper.owner=", "benchkeeper.stack=", "benchkeeper.run=")
+    return isinstance(labels, list) and all(any(str(word).startswith(name) for word in labels) for name in names)
+
+
+@pytest.mark.parametrize("path", [*PLAYBOOKS, *ROLE_TASKS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_cleans_up_by_less_than_the_ownership_triple(path: Path) -> None:
+    assert cleanup_violations(path) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {name: x, community.docker.docker_prune: {containers: true}}",
+        "- {name: x, community.docker.docker_prune: {containers: true, containers_filters: {label: galaxy.backend=1}}}",
+        "- {name: x, community.docker.docker_prune: {containers: true, containers_filters: {label: [benchkeeper.owner=a]}}}",
+        "- {name: x, ansible.builtin.command: docker system prune --force}",
+        "- {name: x, ansible.builtin.command: {argv: [docker, ps, --filter, label=galaxy.backend=1]}}",
+        "- {name: x, benchkeeper.core.owned_prune: {labels: [benchkeeper.owner=a, benchkeeper.run=b]}}",
+    ],
+)
+def test_the_law_of_cleanups_can_be_broken(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "role" / "tasks" / "main.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    assert cleanup_violations(path)
 
 
 @pytest.mark.parametrize("path", [*PLAYBOOKS, *ROLE_TASKS], ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,1 @@
+"""Stand-in for a backend that starts a container of its own for every game."""

@@ -1,0 +1,1 @@
+"""Starts a backend for one test, on whatever engine, and waits until both of its ports answer."""
