@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from tenant import control_paths
 from tenant.behaviour import Behaviour, Defect, Profile
 
 ORG_HEADER = "X-Molecule-Org-Id"
@@ -57,7 +58,7 @@ class Guard:
         Returns:
             The verdict of the first rule that applies, in the contract's order.
         """
-        if not self.org_id or self._public(method, path) or path.startswith("/cp/"):
+        if not self.org_id or self._public(method, path) or self._proxied(method, path):
             return Verdict.PASS
         named = headers.get(ORG_HEADER, "").strip()
         replayed = fly_state(headers.get(FLY_HEADER, ""))
@@ -68,6 +69,10 @@ class Guard:
         if self.behaviour.profile is Profile.CURRENT and not named and not headers.get(FLY_HEADER, "").strip():
             return Verdict.MISSING
         return Verdict.HIDE
+
+    def _proxied(self, method: str, path: str) -> bool:
+        # What the proxy would not take falls to the UI, which is no public place.
+        return path.startswith("/cp/") and (method in control_paths.METHODS or self.behaviour.has(Defect.METHOD_BLIND_GUARD))
 
     def _public(self, method: str, path: str) -> bool:
         public = PUBLIC_TODAY if self.behaviour.profile is Profile.CURRENT else PUBLIC

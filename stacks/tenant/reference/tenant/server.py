@@ -79,7 +79,7 @@ def _sessions(settings: Settings, http: aiohttp.ClientSession) -> Sessions | Non
     return Sessions(ask, time.monotonic)
 
 
-async def run(env: Mapping[str, str], parts: Parts, say: Say, stop: asyncio.Event) -> int:
+async def run(env: Mapping[str, str], parts: Parts, say: Say, stop: asyncio.Event, host: str | None = None) -> int:
     """Start, serve until told to stop, end.
 
     Args:
@@ -87,6 +87,7 @@ async def run(env: Mapping[str, str], parts: Parts, say: Say, stop: asyncio.Even
         parts: The outside world.
         say: Notes events.
         stop: Set when the server is to end.
+        host: Address to listen on; None for all of them, as a container needs it.
 
     Returns:
         The exit code: 0 after an orderly end, 1 when it could not start.
@@ -100,7 +101,7 @@ async def run(env: Mapping[str, str], parts: Parts, say: Say, stop: asyncio.Even
         runner = web.AppRunner(app.build(tenant), access_log=None, shutdown_timeout=GRACE)
         await runner.setup()
         try:
-            await listening(booted.settings.port, lambda port: web.TCPSite(runner, port=port).start(), say)
+            await listening(booted.settings.port, lambda port: web.TCPSite(runner, host, port).start(), say)
             await stop.wait()
             say("graceful shutdown")
         except BootError:
