@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchkeeper.conform.recording import Case
 from benchkeeper.conform.symbols import Symbols, shown
-from benchkeeper.conform.wire import Answer, Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchkeeper.conform.recording import Case
+    from benchkeeper.conform.wire import Answer, Headers
 
 # Not recorded, or the edge's own.
 UNRECORDED = frozenset({"date", "content-length", "connection", "transfer-encoding"})
@@ -95,7 +98,8 @@ def upstreams(case: Case, saw: list[Saw], symbols: Symbols, ours: frozenset[str]
         ours: Names in the `env` of an order that are the recorded product's own and that we do not send.
     """
     if len(case.upstream_saw) != len(saw):
-        return [f"upstreams saw {len(case.upstream_saw)} requests, now {len(saw)}: {', '.join(f'{one.method} {one.target}' for one in saw)}"]
+        now = ", ".join(f"{one.method} {one.target}" for one in saw)
+        return [f"upstreams saw {len(case.upstream_saw)} requests, now {len(saw)}: {now}"]
     found: list[str] = []
     for number, (wanted, got) in enumerate(zip(case.upstream_saw, saw, strict=True)):
         place = f"upstream[{number}]"

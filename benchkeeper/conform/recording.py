@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REPEATED = re.compile(r"<(\d+) x (.)>")
 NEEDED = ("seq", "case", "group", "via", "instance", "request", "response")
 
 
-class BadRecording(Exception):
+class RecordingError(Exception):
     """A line that is no exchange; the text names file and line."""
 
 
@@ -111,11 +113,11 @@ def parse(line: str) -> Case:
 
 
 def load(path: Path) -> list[Case]:
-    """Read a recording; BadRecording names the line that is none."""
+    """Read a recording; RecordingError names the line that is none."""
     cases: list[Case] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            cases.append(parse(line))
-        except (ValueError, AttributeError, TypeError) as failure:
-            raise BadRecording(f"{path}:{number}: no exchange: {failure}") from failure
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        cases.extend(map(parse, lines))
+    except (ValueError, AttributeError, TypeError) as failure:
+        raise RecordingError(f"{path}:{len(cases) + 1}: no exchange: {failure}") from failure
     return cases

@@ -1,4 +1,4 @@
-"""Values that differ from run to run: bound where a response first shows them, filled into later requests, compared from then on."""
+"""Values that differ from run to run: bound where a response first shows them, then filled into requests and compared."""
 
 from __future__ import annotations
 
@@ -45,16 +45,18 @@ class Symbols:
             if len(wanted) != len(got):
                 return [f"{place}: {len(wanted)} entries are {len(got)}"]
             pairs = zip(wanted, got, strict=True)
-            return [text for number, (one, other) in enumerate(pairs) for text in self.differences(one, other, f"{place}[{number}]")]
+            return [
+                text for number, (one, other) in enumerate(pairs) for text in self.differences(one, other, f"{place}[{number}]")
+            ]
         same = wanted == got and isinstance(wanted, bool) == isinstance(got, bool)
         return [] if same else [f"{place}: {shown(wanted)} is {shown(got)}"]
 
     def _objects(self, wanted: dict[str, Any], got: dict[str, Any], place: str) -> list[str]:
         found = [f"{place}.{name} is missing" for name in wanted if name not in got]
         found += [f"{place}.{name} was not recorded" for name in got if name not in wanted]
-        for name in wanted:
+        for name, value in wanted.items():
             if name in got:
-                found += self.differences(wanted[name], got[name], f"{place}.{name}")
+                found += self.differences(value, got[name], f"{place}.{name}")
         return found
 
     def _text(self, wanted: str, got: Any) -> bool:

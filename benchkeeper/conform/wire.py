@@ -1,21 +1,24 @@
-"""HTTP as bytes: a request exactly as it was recorded, an answer exactly as it came. A client that normalises would destroy cases."""
+"""HTTP as bytes: a request as it was recorded, an answer as it came. A client that normalises would destroy cases."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchkeeper.conform.recording import Request
-from benchkeeper.conform.symbols import Symbols
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from benchkeeper.conform.recording import Request
+    from benchkeeper.conform.symbols import Symbols
 
 MAX_HEAD = 1024 * 1024
 Headers = list[tuple[str, str]]
 
 
-class Broken(Exception):
+class BrokenAnswerError(Exception):
     """The server's bytes are no HTTP answer."""
 
 
@@ -38,7 +41,10 @@ def encode(request: Request, symbols: Symbols, headers: Headers | None = None) -
         filled.append(("Content-Length", str(len(body))))
     if "connection" not in named:
         filled.append(("Connection", "close"))
-    lines = [f"{request.method} {symbols.fill(request.target)} HTTP/{request.version}", *(f"{name}: {value}" for name, value in filled)]
+    lines = [
+        f"{request.method} {symbols.fill(request.target)} HTTP/{request.version}",
+        *(f"{name}: {value}" for name, value in filled),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape") + (body or b"")
 
 
@@ -49,15 +55,15 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, Headers]:
         first, *lines = raw.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\r\n")
         protocol, status, *_ = first.split(" ", 2)
         if not protocol.startswith("HTTP/1."):
-            raise Broken(f"not HTTP: {first[:40]!r}")
+            raise BrokenAnswerError(f"not HTTP: {first[:40]!r}")
         pairs = [line.partition(":") for line in lines]
         return int(status), [(name.strip(), value.strip()) for name, _, value in pairs]
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as failure:
-        raise Broken(f"no answer: {type(failure).__name__}") from failure
+        raise BrokenAnswerError(f"no answer: {type(failure).__name__}") from failure
 
 
 async def read_body(reader: asyncio.StreamReader, method: str, status: int, headers: Headers) -> bytes:
-    """Read a body; Broken when it ends early."""
+    """Read a body; BrokenAnswerError when it ends early."""
     named = {name.lower(): value for name, value in headers}
     if method == "HEAD" or status in (101, 204, 304):
         return b""
@@ -68,7 +74,7 @@ async def read_body(reader: asyncio.StreamReader, method: str, status: int, head
             return await reader.readexactly(int(named["content-length"]))
         return await reader.read()
     except (asyncio.IncompleteReadError, ValueError) as failure:
-        raise Broken(f"the body ends early: {type(failure).__name__}") from failure
+        raise BrokenAnswerError(f"the body ends early: {type(failure).__name__}") from failure
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
@@ -93,7 +99,7 @@ async def opened(port: int, host: str = "127.0.0.1") -> AsyncIterator[tuple[asyn
 
 
 async def exchange(port: int, method: str, raw: bytes, timeout: float = 10.0) -> Answer:
-    """Send a request and read the answer; Broken when there is none, TimeoutError when it does not come."""
+    """Send a request and read the answer; BrokenAnswerError when there is none, TimeoutError when it does not come."""
     async with asyncio.timeout(timeout), opened(port) as (reader, writer):
         writer.write(raw)
         await writer.drain()
@@ -120,4 +126,4 @@ async def first_data(reader: asyncio.StreamReader) -> object:
     while line := await reader.readline():
         if line.startswith(b"data: "):
             return json.loads(line.removeprefix(b"data: "))
-    raise Broken("the stream ended without data")
+    raise BrokenAnswerError("the stream ended without data")

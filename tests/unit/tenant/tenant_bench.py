@@ -1,16 +1,12 @@
-"""One tenant with everything around it, in this process: stub and UI stand-in on loopback, store and cache in memory, a clock to turn."""
+"""One tenant with everything around it, in this process: stub and UI on loopback, store and cache in memory, a clock to turn."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from tenant_memory import MemoryCache, MemoryStore
-
-from benchkeeper.conform.compare import Saw
 from canvas.server import Seen as CanvasSeen
 from canvas.server import serve as serve_canvas
 from stub.app import Seen as StubSeen
@@ -22,6 +18,12 @@ from tenant import app, control
 from tenant.boot import boot
 from tenant.core import AgentGone, Tenant
 from tenant.server import assemble
+from tenant_memory import MemoryCache, MemoryStore
+
+from benchkeeper.conform.compare import Saw
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # base64 of the bytes 0 to 31, as recorded
 BASE = {
@@ -184,7 +186,8 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(env: Mapping[str, str], clock: Clock) -> AsyncIterator[Running]:
     """Start a tenant with this environment, and stop it."""
-    store, cache, said = MemoryStore(), MemoryCache(), []
+    store, cache = MemoryStore(), MemoryCache()
+    said: list[str] = []
     async with control.client() as http:
         booted = await boot(env, MemoryParts(store, cache), said.append)
         tenant = assemble(booted, http, NoAgents())

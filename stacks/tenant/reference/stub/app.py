@@ -135,7 +135,9 @@ class Stub:
             self.world.counters[route.counter] += 1
         status, given = route.answer(self.world, asked)
         answer = _json(given, status)
-        return Told(answer, route.path, complaint=route.complaint(status, given, answer.body if isinstance(answer.body, bytes) else b""))
+        return Told(
+            answer, route.path, complaint=route.complaint(status, given, answer.body if isinstance(answer.body, bytes) else b"")
+        )
 
     async def _own(self, request: web.Request, raw_path: str, raw_query: str, body: bytes) -> web.Response | None:
         query = dict(parse_qsl(raw_query))

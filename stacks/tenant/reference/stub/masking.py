@@ -1,4 +1,4 @@
-"""Credentials in what is written down: replaced by a fingerprint under a key of this run, so that two can be compared and none be read."""
+"""Credentials in what is written down: a fingerprint under a key of this run, so that two can be compared and none be read."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ class Mask:
 
     def headers(self, items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Mask the headers that carry credentials."""
-        secret = lambda name: name.lower() in HEADERS or bool(NAMES.search(name))  # noqa: E731
-        return [(name, self.value(value) if secret(name) else value) for name, value in items]
+        return [(name, self.value(value) if name.lower() in HEADERS or NAMES.search(name) else value) for name, value in items]
 
     def query(self, raw: str) -> str:
         """Mask the parameters whose names sound like credentials."""

@@ -51,11 +51,10 @@ def read(env: Mapping[str, str]) -> Settings:
     redirect = int(env.get("STUB_REDIRECT", "") or 307)
     if redirect not in (301, 307):
         raise ValueError("STUB_REDIRECT is neither 301 nor 307")
-    key = env.get("STUB_MASK_KEY", "").encode()
     return Settings(
         port=int(env.get("PORT", "") or 9090),
         profile=Profile(env.get("STUB_PROFILE", "") or Profile.CURRENT),
         defects=defects,
         redirect=redirect,
-        **({"key": key} if key else {}),
+        key=env.get("STUB_MASK_KEY", "").encode() or secrets.token_bytes(32),
     )

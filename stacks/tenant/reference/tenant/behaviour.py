@@ -10,8 +10,8 @@ from enum import StrEnum
 class Profile(StrEnum):
     """Two states of the product's routing contract.
 
-    SEED: a request without the right organisation is a bare 404, `/buildinfo` is guarded, activity knows neither `peer_id` nor `before_ts`.
-    CURRENT: a request without any organisation is told so with a 400, `/buildinfo` is public, both filters work.
+    SEED: a request without the right organisation is a bare 404, `/buildinfo` is guarded, activity filters by neither peer nor time.
+    CURRENT: a request without any organisation is told so with a 400, `/buildinfo` is public, activity filters by both.
     """
 
     SEED = "seed"
@@ -72,7 +72,7 @@ class Behaviour:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Behaviour:
-        """Read TENANT_PROFILE (`seed` or `current`) and TENANT_DEFECTS (`all`, or names separated by commas); ValueError names what is unknown."""
+        """Read TENANT_PROFILE (seed, current) and TENANT_DEFECTS (all, or names and commas); ValueError names what is unknown."""
         profile = env.get("TENANT_PROFILE", "") or Profile.CURRENT
         if profile not in list(Profile):
             raise ValueError(f"TENANT_PROFILE is not one of {', '.join(Profile)}")

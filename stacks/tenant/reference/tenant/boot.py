@@ -1,6 +1,7 @@
 """The order in which the server starts, and what it says at each step. I/O comes in from outside.
 
-Order (contract 8 and the recordings): values from the control plane, key, database, migrations, Redis, provisioner, upstream, listener.
+The order, by contract 8 and the recordings: values from the control plane, key, database, migrations, Redis, provisioner, upstream,
+listener.
 """
 
 from __future__ import annotations
@@ -162,13 +163,9 @@ async def _redis(settings: Settings, parts: Parts, say: Say) -> Cache:
 async def listening(port: str, bind: Callable[[int], Awaitable[None]], say: Say) -> None:
     """Listen; BootError when the port is no port, or taken."""
     say("listening")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise _fatal("listen port is not valid", say)
     try:
-        number = int(port)
-        if not 0 <= number < 65536:
-            raise ValueError(port)
-    except ValueError as failure:
-        raise _fatal("listen port is not valid", say) from failure
-    try:
-        await bind(number)
+        await bind(int(port))
     except OSError as failure:
         raise _fatal("listen port already in use", say) from failure

@@ -20,10 +20,10 @@ QUIET = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 def client() -> aiohttp.ClientSession:
-    """Make the HTTP client of this server: no cookies, no redirects of its own, no proxy from the environment, bodies as they come.
+    """Make the HTTP client of this server: no cookies, no proxy from the environment, bodies as they come.
 
-    A connection is used once, and no request is sent twice: aiohttp would repeat one whose connection broke, and the upstream would see
-    two where the client sent one.
+    A connection is used once, and no request is sent twice: aiohttp would repeat one whose connection broke, and the upstream would
+    see two where the client sent one.
     """
     http = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
@@ -52,15 +52,15 @@ async def call(  # noqa: PLR0913 - one HTTP request has that many parts
     headers: dict[str, str],
     body: Any = None,
     *,
-    timeout: float = TIMEOUT,
+    seconds: float = TIMEOUT,
     cap: int = consumer.MAX_ANSWER,
 ) -> Answer:
-    """Make one call; Unreachable when nothing usable as HTTP came back. Neither the error nor a log line holds a header or a body."""
+    """Make one call; Unreachable when nothing usable as HTTP came back. The error holds neither a header nor a body."""
     data = None if body is None else json.dumps(body).encode()
     sent = headers if data is None else {**headers, "Content-Type": "application/json"}
     try:
-        limit = aiohttp.ClientTimeout(total=timeout)
-        async with http.request(method, URL(url, encoded=True), headers=sent, data=data, allow_redirects=False, timeout=limit) as answer:
+        limit, place = aiohttp.ClientTimeout(total=seconds), URL(url, encoded=True)
+        async with http.request(method, place, headers=sent, data=data, allow_redirects=False, timeout=limit) as answer:
             # One byte more than the cap, so that the decoder can tell that there was more.
             return Answer(answer.status, await read_up_to(answer, cap + 1))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
@@ -83,14 +83,14 @@ async def fetch_config(http: aiohttp.ClientSession, settings: Settings) -> Answe
     """Ask the control plane for values of the environment."""
     headers = {"Authorization": f"Bearer {settings.admin_token}", "X-Molecule-Org-Id": settings.org_id}
     url = f"{settings.cp_config}/cp/tenants/config"
-    return await call(http, "GET", url, headers, timeout=CONFIG_TIMEOUT, cap=consumer.MAX_CONFIG)
+    return await call(http, "GET", url, headers, seconds=CONFIG_TIMEOUT, cap=consumer.MAX_CONFIG)
 
 
 async def ask_membership(http: aiohttp.ClientSession, settings: Settings, cookie: str) -> tuple[int, bytes]:
     """Ask whether a browser's session belongs to the tenant: status and body."""
     slug = URL.build(query={"slug": settings.org_slug}).raw_query_string
     url = f"{settings.cp_upstream.rstrip('/')}/cp/auth/tenant-member?{slug}"
-    answer = await call(http, "GET", url, {"Cookie": cookie, "User-Agent": "tenant-session-check"}, timeout=10)
+    answer = await call(http, "GET", url, {"Cookie": cookie, "User-Agent": "tenant-session-check"}, seconds=10)
     return answer.status, answer.body
 
 

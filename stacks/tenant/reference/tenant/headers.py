@@ -8,7 +8,20 @@ from tenant.target import segments
 
 # First segments of paths that belong to the API: they get the strict policy, everything else the UI's.
 API = frozenset(
-    {"health", "metrics", "workspaces", "registry", "settings", "events", "templates", "approvals", "org", "admin", "plugins", "ws"},
+    {
+        "health",
+        "metrics",
+        "workspaces",
+        "registry",
+        "settings",
+        "events",
+        "templates",
+        "approvals",
+        "org",
+        "admin",
+        "plugins",
+        "ws",
+    },
 )
 STRICT = "default-src 'self'"
 UI = (

@@ -30,7 +30,7 @@ LOCK = 7_104_005  # advisory lock: two servers that start at once migrate one af
 COMMAND_TIMEOUT = 10.0  # seconds for one statement
 COLUMNS = tuple(field.name for field in fields(Workspace))
 CHANGEABLE = frozenset(Changes.__annotations__)
-READ = f"SELECT {', '.join(COLUMNS)} FROM workspaces"  # noqa: S608 - our own column names
+READ = f"SELECT {', '.join(COLUMNS)} FROM workspaces"
 ACTIVITY = tuple(field.name for field in fields(Activity))
 
 
@@ -129,7 +129,7 @@ class Postgres:
         values = {name: getattr(workspace, name) for name in COLUMNS}
         values["parent_id"] = checked(workspace.parent_id) if workspace.parent_id else None
         places = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 1))
-        await self._value(f"INSERT INTO workspaces ({', '.join(COLUMNS)}) VALUES ({places})", *values.values())  # noqa: S608
+        await self._value(f"INSERT INTO workspaces ({', '.join(COLUMNS)}) VALUES ({places})", *values.values())
 
     async def get(self, workspace_id: str) -> Workspace | None:
         rows = await self._rows(f"{READ} WHERE id = $1", checked(workspace_id))
@@ -169,7 +169,7 @@ class Postgres:
         if isinstance(parent := values.get("parent_id"), str):
             values["parent_id"] = checked(parent)
         sets = "".join(f", {name} = ${number}" for number, name in enumerate(values, 2))
-        query = f"UPDATE workspaces SET updated_at = clock_timestamp(){sets} WHERE id = $1 RETURNING true"  # noqa: S608
+        query = f"UPDATE workspaces SET updated_at = clock_timestamp(){sets} WHERE id = $1 RETURNING true"
         return bool(await self._value(query, known, *values.values()))
 
     async def purge(self, workspace_ids: list[str]) -> None:
@@ -218,7 +218,7 @@ class Postgres:
     async def add_activity(self, activity: Activity) -> None:
         values = [getattr(activity, name) for name in ACTIVITY]
         places = ", ".join(f"${number}" for number in range(1, len(ACTIVITY) + 1))
-        await self._value(f"INSERT INTO activity_logs ({', '.join(ACTIVITY)}) VALUES ({places})", *values)  # noqa: S608
+        await self._value(f"INSERT INTO activity_logs ({', '.join(ACTIVITY)}) VALUES ({places})", *values)
 
     async def activity_exists(self, workspace_id: str, activity_id: str) -> bool:
         query = "SELECT EXISTS (SELECT FROM activity_logs WHERE workspace_id = $1 AND id = $2)"
@@ -237,7 +237,7 @@ class Postgres:
               AND ($7::uuid IS NULL OR (created_at, id) > (SELECT created_at, id FROM activity_logs WHERE id = $7))
             ORDER BY created_at {order}, id {order}
             LIMIT $8
-        """  # noqa: S608 - our own column names and order
+        """
         rows = await self._rows(
             text,
             checked(query.workspace_id),

@@ -107,7 +107,7 @@ class Upstream:
             writer.close()
             return answer
         answer.headers["Connection"] = "Upgrade"
-        answer.headers["Upgrade"] = dict((name.lower(), value) for name, value in given).get("upgrade", "websocket")
+        answer.headers["Upgrade"] = {name.lower(): value for name, value in given}.get("upgrade", "websocket")
         await answer.prepare(request)
         await tunnel(request, reader, writer)
         return answer
@@ -146,7 +146,7 @@ async def tunnel(request: web.Request, reader: asyncio.StreamReader, writer: asy
     """Copy bytes both ways until one side is done."""
     transport = request.transport
     try:
-        request.protocol.set_parser(_Feed(writer))
+        request.protocol.set_parser(_Feed(writer))  # type: ignore[arg-type]  # any object of that shape will do
         while transport and not transport.is_closing() and (data := await reader.read(CHUNK)):
             transport.write(data)
     except OSError:

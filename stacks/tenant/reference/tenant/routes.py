@@ -16,7 +16,7 @@ Handler = Callable[[Tenant, Call], Awaitable[web.StreamResponse]]
 
 
 class Who(Enum):
-    """Who may use a route. ANYBODY and ITSELF are behind the guard like the others; handlers of ITSELF look at the workspace's own token."""
+    """Who may use a route, once past the guard. ITSELF is the workspace with its own token, and not even an administrator."""
 
     ANYBODY = "anybody"
     ADMIN = "admin"

@@ -38,7 +38,7 @@ class Settings:
         database_url: DATABASE_URL.
         redis_url: REDIS_URL.
         cp_upstream: CP_UPSTREAM_URL, where `/cp/*` goes. Empty unmounts it.
-        cp_provision: Base of provisioning calls; CP_PROVISION_URL, else MOLECULE_CP_URL. Empty: none, there is no default to a vendor.
+        cp_provision: Base of provisioning calls; CP_PROVISION_URL, else MOLECULE_CP_URL. Never a vendor's by default.
         cp_config: MOLECULE_CP_URL, base of the config request at boot.
         cp_secret: MOLECULE_CP_SHARED_SECRET, else PROVISION_SHARED_SECRET.
         canvas: CANVAS_PROXY_URL, where unknown paths go. Empty: they are 404.

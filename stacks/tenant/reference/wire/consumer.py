@@ -84,7 +84,7 @@ def console(status: int, body: bytes) -> str:
 
 
 def config(status: int, body: bytes) -> dict[str, str]:
-    """Decode the environment that the control plane sends: a flat map of texts. Empty names and values over the cap are left out."""
+    """Decode the environment that the control plane sends: a flat map of texts, without empty names and values over the cap."""
     if status != 200:
         raise Undecodable(f"config answered {status}")
     if len(body) > MAX_CONFIG:

@@ -124,7 +124,7 @@ def next_status(status: str, error_rate: float) -> str:
 
 def related(one: Workspace, other: Workspace) -> bool:
     """Say whether two workspaces may talk: the same one, siblings, parent and child."""
-    return one.id == other.id or one.parent_id == other.parent_id or other.id == one.parent_id or one.id == other.parent_id
+    return one.parent_id in (other.parent_id, other.id) or one.id in (other.parent_id, other.id)
 
 
 async def may_talk(store: Store, caller: str, target: str) -> bool:

@@ -108,8 +108,8 @@ async def create(tenant: Tenant, call: Call) -> web.StreamResponse:
     if wish.external:
         return as_json(await _external(tenant, call, made), 201)
     tenant.provisioning.start(made)
-    document = {"id": made.id, "status": made.status, "awareness_namespace": f"workspace:{made.id}", "workspace_access": wish.workspace_access}
-    return as_json(document, 201)
+    document = {"id": made.id, "status": made.status, "workspace_access": wish.workspace_access}
+    return as_json({**document, "awareness_namespace": f"workspace:{made.id}"}, 201)
 
 
 async def _external(tenant: Tenant, call: Call, made: Workspace) -> dict[str, Any]:
@@ -118,7 +118,8 @@ async def _external(tenant: Tenant, call: Call, made: Workspace) -> dict[str, An
         return document
     token = mint()
     await tenant.store.add_token(made.id, token.digest, token.prefix)
-    base = f"{call.request.headers.get('X-Forwarded-Proto', 'http')}://{call.request.headers.get('X-Forwarded-Host', call.request.host)}"
+    headers = call.request.headers
+    base = f"{headers.get('X-Forwarded-Proto', 'http')}://{headers.get('X-Forwarded-Host', call.request.host)}"
     register = f"{base}/registry/register"
     document["connection"] = {
         "workspace_id": made.id,
