@@ -30,7 +30,7 @@ NOT_PLAYED: dict[int, str] = {
     714: SQL,
     755: DOTENV,
 }
-# Later cases depend on these, too, although the recording does not mark them: 504 shows that 501 used the token, 587 lists what 403 made.
+# Later cases depend on these, too, although they are not marked: 504 shows that 501 used the token, 587 lists what 403 made.
 ALSO_NEEDED = frozenset({403, 501})
 # What the recorded server sends along with a start, and we do not: its own script and that script's checksum.
 OURS = frozenset({"MOLECULE_GH_WRAPPER_B64", "MOLECULE_GH_WRAPPER_SHA"})

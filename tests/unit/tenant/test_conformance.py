@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tenant.behaviour import Defect
 from tenant_play import Outcome, play_all
 from tenant_preconditions import BEFORE, CASES, NOT_PLAYED, RECORDING, ROOT
 from tenant_starts import play_processes
 
 from benchkeeper.conform.symbols import Symbols
-from tenant.behaviour import Defect
 
 STACK = ROOT / "stacks" / "tenant"
 DEFECTS: dict[str, Any] = yaml.safe_load((STACK / "defects.yml").read_text(encoding="utf-8"))
@@ -43,7 +43,9 @@ def test_the_recording_is_the_one_that_was_handed_in() -> None:
     assert hashlib.sha256(RECORDING.read_bytes()).hexdigest() == DIGEST
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.seq not in NOT_PLAYED], ids=lambda case: f"{case.seq}-{case.group}")
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.seq not in NOT_PLAYED], ids=lambda case: f"{case.seq}-{case.group}"
+)
 def test_as_recorded(case: Any, as_seed: dict[int, Outcome]) -> None:
     assert as_seed[case.seq].differences == [], case.case
 
@@ -100,8 +102,8 @@ def table(outcomes: dict[int, Outcome]) -> str:
     skipped = Counter(case.group for case in CASES if case.seq in NOT_PLAYED)
     declared = Counter(case.group for case in CASES if case.seq in DECLARED)
     rows = ["| group | recorded | equal | not played | otherwise without defects |", "|---|---|---|---|---|"]
-    for group in [*REQUIRED, *sorted(set(recorded) - set(REQUIRED))]:
-        rows.append(f"| {group} | {recorded[group]} | {equal[group]} | {skipped[group]} | {declared[group]} |")
+    groups = [*REQUIRED, *sorted(set(recorded) - set(REQUIRED))]
+    rows += [f"| {group} | {recorded[group]} | {equal[group]} | {skipped[group]} | {declared[group]} |" for group in groups]
     total = (sum(counter.values()) for counter in (recorded, equal, skipped, declared))
     return "\n".join([*rows, f"| all | {' | '.join(str(number) for number in total)} |"])
 

@@ -48,6 +48,16 @@ async def main() -> int:
     return await server.run(dict(os.environ), World(), say, stop)
 
 
+class Lines(logging.Formatter):
+    """JSON lines, as the events."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give one line, without a traceback: its texts can hold a row or a credential."""
+        return json.dumps({"log": record.name, "level": record.levelname.lower(), "text": record.getMessage()})
+
+
 if __name__ == "__main__":
-    logging.basicConfig(format='{"log": "%(name)s", "text": "%(message)s"}', level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     sys.exit(asyncio.run(main()))

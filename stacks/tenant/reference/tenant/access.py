@@ -81,7 +81,8 @@ async def _known(tenant: Tenant, token: str, workspace_id: str) -> bool:
 
 def forged(tenant: Tenant, request: web.Request) -> bool:
     """Say whether headers that any client can write count as a credential: never, but with the defect."""
-    return tenant.has(Defect.FORGED_ORIGIN) and bool(tenant.settings.canvas) and same_origin(request.host, request.headers)
+    host = request.headers.get("Host", "")
+    return tenant.has(Defect.FORGED_ORIGIN) and bool(tenant.settings.canvas) and same_origin(host, request.headers)
 
 
 async def own_token(tenant: Tenant, request: web.Request, workspace_id: str) -> None:

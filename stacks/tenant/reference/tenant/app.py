@@ -7,7 +7,7 @@ import logging
 from contextvars import ContextVar
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
@@ -61,11 +61,13 @@ class Pipeline:
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         request, tenant, path = call.request, self.tenant, call.target.path
+        if complaint := malformed(call):
+            return as_text(complaint, 400)
         if request.method == "OPTIONS" and call.target.raw_path == "*":
             return bare(200)
         if tenant.has(Defect.EARLY_REDIRECT) and (place := self._slash(request.method, path)):
             return redirect(request.method, place, call.target.raw_query)
-        judged = cors.judge(request.method, request.headers.get("Origin"), request.host, tenant.settings.origins)
+        judged = cors.judge(request.method, request.headers.get("Origin"), call.host, tenant.settings.origins)
         if judged.kind is cors.Kind.REFUSED:
             return bare(403)
         call.headers += judged.headers
@@ -73,7 +75,7 @@ class Pipeline:
             return bare(204)
         if (refused := self._count(call)) is not None:
             return refused
-        verdict = self._guard.judge(request.method, path, request.host, request.headers)
+        verdict = self._guard.judge(request.method, path, call.host, request.headers)
         if verdict is not Verdict.PASS:
             return as_json(MISSING, 400) if verdict is Verdict.MISSING else bare(404)
         call.headers += security(path)
@@ -125,6 +127,16 @@ class Pipeline:
             await access.canvas(self.tenant, call.request)
         elif route.who is Who.ITSELF:
             await access.own_token_strictly(self.tenant, call.request, call.id)
+
+
+def malformed(call: Call) -> str:
+    """Say what makes a request no HTTP/1.1 request, in the words of the product's HTTP library; empty when nothing does."""
+    hosts = call.request.headers.getall("Host", [])
+    if len(hosts) > 1:
+        return "400 Bad Request: too many Host headers"
+    if not hosts and call.request.version >= HttpVersion11:
+        return "400 Bad Request: missing required Host header"
+    return "400 Bad Request" if call.target.malformed else ""
 
 
 def redirect(method: str, path: str, query: str) -> web.Response:

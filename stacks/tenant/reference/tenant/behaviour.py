@@ -10,8 +10,8 @@ from enum import StrEnum
 class Profile(StrEnum):
     """Two states of the product's routing contract.
 
-    SEED: a request without the right organisation is a bare 404, `/buildinfo` is guarded, activity filters by neither peer nor time.
-    CURRENT: a request without any organisation is told so with a 400, `/buildinfo` is public, activity filters by both.
+    SEED: a request without the right organisation is a bare 404, `/buildinfo` is guarded, activity knows neither filter.
+    CURRENT: a request without any organisation is told so with a 400, `/buildinfo` is public, activity filters by peer and time.
     """
 
     SEED = "seed"

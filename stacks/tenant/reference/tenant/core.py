@@ -117,6 +117,11 @@ class Call:
         return self.params["id"]
 
     @property
+    def host(self) -> str:
+        """The host that was asked for, with its port."""
+        return self.target.host or self.request.headers.get("Host", "")
+
+    @property
     def peer(self) -> str:
         """Address of the connection's other end."""
         return self.request.remote or ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
+
+BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -13,18 +16,22 @@ class Target:
     Attributes:
         raw_path: The path as the client sent it, percent signs and all.
         raw_query: What stood behind the question mark.
+        host: The host of an absolute target, which wins over the Host header; None for an ordinary one.
     """
 
     raw_path: str
     raw_query: str = ""
+    host: str | None = None
 
     @classmethod
     def parse(cls, raw: str) -> Target:
-        """Split a target at its first question mark; the scheme and host of an absolute one are dropped."""
+        """Split a target at its first question mark."""
+        host = None
         if raw.startswith(("http://", "https://")):
-            raw = "/" + raw.split("://", 1)[1].partition("/")[2]
+            host, _, rest = raw.split("://", 1)[1].partition("/")
+            raw = f"/{rest}"
         path, _, query = raw.partition("?")
-        return cls(path, query)
+        return cls(path, query, host)
 
     @property
     def path(self) -> str:
@@ -35,6 +42,11 @@ class Target:
     def with_query(self) -> str:
         """Path and query as they were sent."""
         return f"{self.raw_path}?{self.raw_query}" if self.raw_query else self.raw_path
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the path has a percent sign that encodes nothing."""
+        return bool(BROKEN.search(self.raw_path))
 
     def query(self) -> dict[str, str]:
         """Give the parameters; of repeated ones the first counts."""

@@ -119,7 +119,7 @@ async def _external(tenant: Tenant, call: Call, made: Workspace) -> dict[str, An
     token = mint()
     await tenant.store.add_token(made.id, token.digest, token.prefix)
     headers = call.request.headers
-    base = f"{headers.get('X-Forwarded-Proto', 'http')}://{headers.get('X-Forwarded-Host', call.request.host)}"
+    base = f"{headers.get('X-Forwarded-Proto', 'http')}://{headers.get('X-Forwarded-Host', call.host)}"
     register = f"{base}/registry/register"
     document["connection"] = {
         "workspace_id": made.id,
@@ -186,6 +186,7 @@ async def found(tenant: Tenant, workspace_id: str, complaint: str = "query faile
 
 async def get(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Show one workspace; behind the guard this is open (recorded)."""
+    _need_id(call)
     return as_json(one(await found(tenant, call.id)))
 
 
