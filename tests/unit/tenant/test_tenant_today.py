@@ -153,11 +153,12 @@ def test_an_agent_is_seen_by_its_family_only() -> None:
 
 def test_malformed_requests_are_refused() -> None:
     async def story(client: Client) -> None:
-        assert (await client("GET", "/health", ("Host", "second")))[0] == 400  # newer versions of aiohttp refuse it themselves
+        # Newer versions of aiohttp refuse the first and the last by themselves, in their own words.
+        assert (await client("GET", "/health", ("Host", "second")))[0] == 400
         assert (await client("GET", "/%zz"))[0] == 400
         request = recording.Request("GET", "/health", (), None, "1.1", {})
         answer = await wire.exchange(client.now.port, "GET", wire.encode(request, Symbols()))
-        assert (answer.status, answer.body) == (400, b"400 Bad Request: missing required Host header")
+        assert answer.status == 400
 
     play(story)
 
