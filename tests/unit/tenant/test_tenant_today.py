@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from stub.settings import Profile
 from tenant_bench import Bench, Clock, Running, bench, running
 from tenant_memory import activity
@@ -19,10 +20,10 @@ from benchkeeper.conform.symbols import Symbols
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import pytest
 
 ORG = ("X-Molecule-Org-Id", "harness-org")
 ADMIN = ("Authorization", "Bearer harness-admin-token")
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 TODAY = {"TENANT_PROFILE": "current", "TENANT_DEFECTS": ""}
 
 
@@ -189,3 +190,96 @@ def test_nothing_that_is_logged_holds_a_credential(caplog: pytest.LogCaptureFixt
         play(story)
     assert "harness-admin-token" not in caplog.text
     assert "wrong-token" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"name": NaN}',
+        b'{"name": "a\\u0000"}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "a", "tier": 1e3}',
+        b'{"name": "a", "tier": 99999999999}',
+        b'{"name": "a", "tier": ' + b"9" * 5000 + b"}",
+        b"\xff",
+    ],
+    ids=repr,
+)
+def test_bodies_that_only_look_like_json_are_refused(body: bytes) -> None:
+    async def story(client: Client) -> None:
+        head = f"POST /workspaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{ORG[0]}: {ORG[1]}\r\n{ADMIN[0]}: {ADMIN[1]}\r\n"
+        raw = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        answer = await wire.exchange(client.now.port, "POST", raw)
+        assert (answer.status, json.loads(answer.body)) == (400, {"error": "invalid workspace payload"})
+
+    play(story)
+
+
+def test_numbers_without_end_mean_the_default() -> None:
+    async def story(client: Client) -> None:
+        path = "/workspaces/33333333-3333-4333-8333-333333333333/activity"
+        assert await client("GET", f"{path}?limit={'9' * 5000}", ORG, ADMIN) == (200, [])
+        assert (await client("GET", f"{path}?since_secs={'9' * 5000}", ORG, ADMIN))[0] == 400
+
+    play(story)
+
+
+async def _listen(client: Client, *headers: tuple[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.now.port)
+    upgrade = (
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "a" * 22 + "=="),
+    )
+    request = recording.Request("GET", "/ws", (("Host", "x"), ORG, *upgrade, *headers), None, "1.1", {})
+    writer.write(wire.encode(request, Symbols()))
+    assert (await wire.read_head(reader))[0] == 101
+    return reader, writer
+
+
+async def _listeners(client: Client, number: int) -> None:
+    async with asyncio.timeout(5):
+        while client.now.tenant.hub.listeners != number:  # noqa: ASYNC110 - the hub has no event for this, and no use for one
+            await asyncio.sleep(0.001)
+
+
+def test_an_agent_hears_of_its_family_and_the_canvas_of_all() -> None:
+    async def story(client: Client) -> None:
+        ids = [(await client("POST", "/workspaces", ORG, ADMIN, body={"name": name}))[1]["id"] for name in ("one", "two")]
+        below = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "below", "parent_id": ids[1]}))[1]["id"]
+        token = (await client("POST", f"/workspaces/{ids[0]}/tokens", ORG, ADMIN))[1]["auth_token"]
+        agent = await _listen(client, ("X-Workspace-ID", ids[0]), ("Authorization", f"Bearer {token}"))
+        canvas = await _listen(client)
+        await _listeners(client, 2)
+        for workspace in (below, ids[1]):
+            assert (await client("POST", "/registry/heartbeat", ORG, body={"workspace_id": workspace}))[0] == 200
+        async with asyncio.timeout(5):
+            heard = [json.loads(await wire.first_frame(agent[0]))["workspace_id"]]
+            seen = [json.loads(await wire.first_frame(canvas[0]))["workspace_id"] for _ in range(2)]
+        assert (heard, seen) == ([ids[1]], [below, ids[1]])
+        for _, writer in (agent, canvas):
+            writer.close()
+            await writer.wait_closed()
+        await _listeners(client, 0)
+
+    play(story)
+
+
+def test_what_follows_an_upgrade_goes_both_ways() -> None:
+    async def story(client: Client) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.now.port)
+        headers = (("Host", "x"), ORG, ADMIN, ("Connection", "Upgrade"), ("Upgrade", "websocket"))
+        writer.write(wire.encode(recording.Request("GET", "/ws-upgrade", headers, None, "1.1", {}), Symbols()))
+        status, _ = await wire.read_head(reader)
+        assert status == 101
+        async with asyncio.timeout(5):
+            for text in (b"one", b"x" * 200_000):
+                writer.write(text)
+                assert await reader.readexactly(len(text)) == text
+        assert [name.lower() for name, _ in client.around.saw[-1].headers].count("authorization") == 0
+        writer.close()
+        await writer.wait_closed()
+
+    play(story)

@@ -25,6 +25,7 @@ from stub.settings import Profile, Settings
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BODY = 1024 * 1024
+MAX_DIGITS = 18  # of a cursor
 # The recorded stub names its own source here; what a newer one says is ours.
 HINTS = {
     Profile.SEED: "add a handler in tests/harness/cp-stub/main.go for the scenario you're testing",
@@ -162,7 +163,7 @@ class Stub:
             entries = self.journal.read(query["replay"])
         else:
             after = query.get("after", "0")
-            if not (after.isascii() and after.isdigit()):
+            if not (after.isascii() and after.isdigit() and len(after) <= MAX_DIGITS):
                 return _json({"error": "after is no cursor"}, 400)
             entries = self.journal.after(int(after))
         return _json(document(entries, self.journal.cursor))
@@ -175,7 +176,7 @@ def _json(value: Any, status: int = 200) -> web.Response:
 def _parse(body: bytes) -> tuple[Any, bool]:
     try:
         return (json.loads(body), False) if body else (None, False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, True
 
 

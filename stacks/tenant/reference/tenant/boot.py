@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tenant.fields import digits
 from tenant.session import Unreachable
 from tenant.settings import Settings, SettingsError, check_upstream, read, usable_key
 from tenant.store import Cache, CacheDown, Store, StoreDown
@@ -17,6 +18,7 @@ from wire import consumer
 
 Say = Callable[[str], None]  # notes one event; the texts are the recording's, so a log can be compared with it
 
+MAX_PORT = 65535
 NO_KEY = "production refuses to start without a usable secrets encryption key"
 
 
@@ -163,9 +165,10 @@ async def _redis(settings: Settings, parts: Parts, say: Say) -> Cache:
 async def listening(port: str, bind: Callable[[int], Awaitable[None]], say: Say) -> None:
     """Listen; BootError when the port is no port, or taken."""
     say("listening")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+    number = digits(port)
+    if number is None or number > MAX_PORT:
         raise _fatal("listen port is not valid", say)
     try:
-        await bind(int(port))
+        await bind(number)
     except OSError as failure:
         raise _fatal("listen port already in use", say) from failure

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON objects whose fields have the type they should."""
+"""Bodies of requests: JSON objects whose fields have the type, and the size, that they should."""
 
 from __future__ import annotations
 
@@ -6,17 +6,34 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+LARGEST = 2**31 - 1  # what a column for whole numbers holds
+DIGITS = 9  # of a number in a query or variable: below LARGEST whatever they are
+
 
 class BadBody(Exception):
     """No JSON, no object, or a field of another type."""
 
 
+def _no_number(text: str) -> None:
+    raise BadBody(f"{text} is no JSON")
+
+
 def parse(body: bytes) -> Any:
-    """Parse a body; BadBody when it is empty or no JSON."""
+    """Parse a body; BadBody when it is empty, no JSON, or nested without end."""
     try:
-        return json.loads(body)
-    except ValueError as failure:
+        return json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as failure:
         raise BadBody from failure
+
+
+def digits(text: str) -> int | None:
+    """Give the number that plain digits say, None when they are none or too many."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
+
+
+def storable(text: str) -> bool:
+    """Say whether a database can hold a text: no NUL, nothing that is half a character."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Fields:
         value = self.value.get(name)
         if value is None:
             return default
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not storable(value):
             raise BadBody
         return value
 
@@ -66,7 +83,7 @@ class Fields:
         value = self.value.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST:
             raise BadBody
         return value
 

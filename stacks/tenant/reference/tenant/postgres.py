@@ -19,6 +19,7 @@ from tenant.store import (
     NoParent,
     StoreDown,
     Token,
+    Unstorable,
     Viewport,
     Workspace,
     checked,
@@ -41,6 +42,8 @@ async def _trouble() -> AsyncIterator[None]:
         yield
     except asyncpg.ForeignKeyViolationError as failure:
         raise NoParent("no such parent") from failure
+    except (asyncpg.DataError, ValueError) as failure:  # the driver's own refusals of values are ValueErrors, too
+        raise Unstorable(type(failure).__name__) from failure
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
         raise StoreDown(type(failure).__name__) from failure
 

@@ -28,7 +28,7 @@ def bare(status: int) -> web.Response:
     return web.Response(status=status)
 
 
-@dataclass
+@dataclass(eq=False)  # exceptions are compared by identity
 class Refusal(Exception):
     """A request that is not served, and the answer that says so."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tenant.behaviour import Behaviour
+from tenant.fields import digits
 
 DEFAULT_RATE_LIMIT = 600  # requests a minute and client; contract 3.5
 DEFAULT_ORIGINS = ("http://localhost:3000", "http://localhost:3001")  # contract 3.4
@@ -116,7 +117,7 @@ def read(env: Mapping[str, str]) -> Settings:
 
 
 def _rate_limit(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else DEFAULT_RATE_LIMIT
+    return digits(text) or DEFAULT_RATE_LIMIT
 
 
 def usable_key(text: str) -> bool:

@@ -24,6 +24,10 @@ class NoParent(StoreError):
     """A parent that does not exist."""
 
 
+class Unstorable(StoreError):
+    """A value that no column can hold."""
+
+
 class CacheDown(Exception):
     """Redis does not answer."""
 

@@ -34,7 +34,7 @@ class Membership:
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise Undecodable(f"{len(body)} bytes that are not JSON") from failure
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tenant.behaviour import Profile
 from tenant.core import Call, Tenant
+from tenant.fields import digits, storable
 from tenant.replies import as_json, refusal
 from tenant.store import Activity, ActivityQuery, is_id
 
@@ -33,15 +34,16 @@ async def listing(tenant: Tenant, call: Call) -> web.StreamResponse:
 
 def read_query(workspace_id: str, given: dict[str, str], now: datetime) -> ActivityQuery:
     """Read the filters that every profile knows; a limit that is none means the default."""
-    text = given.get("limit", "")
-    limit = int(text) if text.isascii() and text.isdigit() else 0
-    source = given.get("source", "")
+    limit = digits(given.get("limit", "")) or 0
+    source, kind = given.get("source", ""), given.get("type", "")
+    if not storable(kind):
+        raise refusal(400, "type is no text")
     if source not in ("", "agent", "canvas"):
         raise refusal(400, "source must be 'agent' or 'canvas'")
     return ActivityQuery(
         workspace_id=workspace_id,
         limit=min(limit, MAX_LIMIT) or DEFAULT_LIMIT,
-        activity_type=given.get("type", ""),
+        activity_type=kind,
         source=source,
         since=_since(given.get("since_secs", ""), now),
         after_id=given.get("since_id", ""),
@@ -51,9 +53,10 @@ def read_query(workspace_id: str, given: dict[str, str], now: datetime) -> Activ
 def _since(text: str, now: datetime) -> datetime | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    seconds = digits(text)
+    if not seconds:
         raise refusal(400, "since_secs must be a positive integer")
-    return now - timedelta(seconds=min(int(text), MAX_SINCE))
+    return now - timedelta(seconds=min(seconds, MAX_SINCE))
 
 
 def with_history(query: ActivityQuery, given: dict[str, str]) -> ActivityQuery:

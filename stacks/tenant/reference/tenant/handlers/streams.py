@@ -15,6 +15,7 @@ from tenant.handlers.workspaces import found
 from tenant.hub import Event
 from tenant.proxy import wants_websocket
 from tenant.replies import as_text
+from tenant.store import StoreError
 
 PING = 30.0  # seconds between pings
 VERSION = "13"
@@ -37,7 +38,7 @@ async def websocket(tenant: Tenant, call: Call) -> web.StreamResponse:
     try:
         with tenant.hub.listen() as queue:
             while (event := await _next(queue, reader)) is not None:
-                if not workspace_id or await may_talk(tenant.store, workspace_id, event.workspace_id):
+                if not workspace_id or await _concerns(tenant, workspace_id, event):
                     await socket.send_str(json.dumps(_frame(event)))
     except ConnectionError:
         pass
@@ -45,6 +46,13 @@ async def websocket(tenant: Tenant, call: Call) -> web.StreamResponse:
         reader.cancel()
         await socket.close()
     return socket
+
+
+async def _concerns(tenant: Tenant, workspace_id: str, event: Event) -> bool:
+    try:
+        return await may_talk(tenant.store, workspace_id, event.workspace_id)
+    except StoreError:
+        return False  # who cannot be asked about is told nothing
 
 
 def _upgradable(request: web.Request) -> bool:
