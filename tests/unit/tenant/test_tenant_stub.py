@@ -188,7 +188,15 @@ def test_paths() -> None:
 
 def test_settings_are_checked() -> None:
     assert read({}).profile is Profile.CURRENT
-    for env in ({"STUB_PROFILE": "x"}, {"STUB_DEFECTS": "x"}, {"STUB_REDIRECT": "302"}, {"PORT": "x"}):
+    assert read({"STUB_CONFIG": '{"A": "1"}'}).config == {"A": "1"}
+    for env in (
+        {"STUB_CONFIG": "[]"},
+        {"STUB_CONFIG": "{"},
+        {"STUB_PROFILE": "x"},
+        {"STUB_DEFECTS": "x"},
+        {"STUB_REDIRECT": "302"},
+        {"PORT": "x"},
+    ):
         with pytest.raises(ValueError, match=r"."):
             read(env)
 

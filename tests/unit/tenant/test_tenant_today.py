@@ -283,3 +283,23 @@ def test_what_follows_an_upgrade_goes_both_ways() -> None:
         await writer.wait_closed()
 
     play(story)
+
+
+def test_an_upstream_that_does_not_upgrade_is_passed_on() -> None:
+    async def story(client: Client) -> None:
+        upgrade = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
+        assert await client("GET", "/boom", ORG, *upgrade) == (500, "<h1>boom</h1>")
+        assert await client("GET", "/garbage", ORG, *upgrade) == (502, "canvas unavailable")
+        await client.around.canvas.down()
+        assert await client("GET", "/page", ORG, *upgrade) == (502, "canvas unavailable")
+
+    play(story)
+
+
+def test_a_redirect_cannot_carry_a_line_break() -> None:
+    async def story(client: Client) -> None:
+        request = recording.Request("GET", "/workspaces/a%0d%0aX:%201/?q=1", (("Host", "x"),), None, "1.1", {})
+        answer = await wire.exchange(client.now.port, "GET", wire.encode(request, Symbols()))
+        assert (answer.status, dict(answer.headers)["Location"]) == (301, "/workspaces/a%0D%0AX:%201?q=1")
+
+    play(story, TENANT_DEFECTS="early-redirect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Settings:
         profile: STUB_PROFILE.
         defects: STUB_DEFECTS, names separated by commas.
         redirect: STUB_REDIRECT, status of redirects to clean paths: 307, or 301 as an older compiler made it.
-        config: The values that the config route gives.
+        config: STUB_CONFIG, a JSON object of texts: the values that the config route gives.
         key: STUB_MASK_KEY, under which credentials are masked; one of its own when it is not given.
     """
 
@@ -51,10 +52,14 @@ def read(env: Mapping[str, str]) -> Settings:
     redirect = int(env.get("STUB_REDIRECT", "") or 307)
     if redirect not in (301, 307):
         raise ValueError("STUB_REDIRECT is neither 301 nor 307")
+    config = json.loads(env.get("STUB_CONFIG", "") or "{}")
+    if not isinstance(config, dict):
+        raise ValueError("STUB_CONFIG is no JSON object")  # noqa: TRY004 - one error for all that is wrong with a variable
     return Settings(
         port=int(env.get("PORT", "") or 9090),
         profile=Profile(env.get("STUB_PROFILE", "") or Profile.CURRENT),
         defects=defects,
         redirect=redirect,
+        config=config,
         key=env.get("STUB_MASK_KEY", "").encode() or secrets.token_bytes(32),
     )

@@ -6,6 +6,7 @@ import html
 import logging
 from contextvars import ContextVar
 from http import HTTPStatus
+from urllib.parse import quote
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
@@ -142,7 +143,8 @@ def malformed(call: Call) -> str:
 def redirect(method: str, path: str, query: str) -> web.Response:
     """Redirect for good; other methods than GET keep theirs, and only GET gets a page."""
     status = HTTPStatus.MOVED_PERMANENTLY if method == "GET" else HTTPStatus.TEMPORARY_REDIRECT
-    place = f"{path}?{query}" if query else path
+    # The path was decoded, and could hold a line break.
+    place = quote(path, safe="/$&+,:;=@~", errors="surrogateescape") + (f"?{query}" if query else "")
     answer = bare(status)
     if method == "GET":
         answer = as_text(f'<a href="{html.escape(place)}">{status.phrase}</a>.\n\n', status, "text/html; charset=utf-8")

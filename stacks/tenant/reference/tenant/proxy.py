@@ -18,6 +18,7 @@ from tenant.target import Target
 
 MAX_HEAD = 64 * 1024  # bytes of an upgrade answer's head
 CHUNK = 64 * 1024
+UPGRADE_TIMEOUT = 30.0  # seconds for the upstream's answer to an upgrade
 
 
 class Passed(web.StreamResponse):
@@ -87,30 +88,45 @@ class Upstream:
     async def _upgrade(self, request: web.Request, target: Target) -> web.StreamResponse:
         parts = urlsplit(self.base)
         secure = parts.scheme == "https"
-        try:
-            reader, writer = await asyncio.open_connection(
-                parts.hostname,
-                parts.port or (443 if secure else 80),
-                ssl=secure or None,
-                limit=MAX_HEAD,
-            )
-            headers = forwarded(request.headers.items(), request.remote or "", drop=self.keep_back)
-            headers += [("Connection", "Upgrade"), ("Upgrade", request.headers["Upgrade"])]
-            lines = [f"GET {urlsplit(self.url(target))._replace(scheme='', netloc='').geturl()} HTTP/1.1", f"Host: {parts.netloc}"]
-            lines += [f"{name}: {value}" for name, value in headers]
-            writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape"))
-            status, given = read_head(await reader.readuntil(b"\r\n\r\n"))
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        if not parts.hostname:
             return as_text(self.unavailable, 502)
-        answer = Passed.of(status, None, returned(given))
-        if status != 101:
-            writer.close()
+        try:
+            port = parts.port or (443 if secure else 80)
+            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure or None, limit=MAX_HEAD)
+        except (OSError, ValueError):
+            return as_text(self.unavailable, 502)
+        try:
+            writer.write(self._upgrade_head(request, target))
+            async with asyncio.timeout(UPGRADE_TIMEOUT):
+                status, given = read_head(await reader.readuntil(b"\r\n\r\n"))
+                if status != 101:
+                    return await _refused(status, given, reader)
+            answer = Passed.of(status, None, returned(given))
+            answer.headers["Connection"] = "Upgrade"
+            answer.headers["Upgrade"] = {name.lower(): value for name, value in given}.get("upgrade", "websocket")
+            await answer.prepare(request)
+        except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return as_text(self.unavailable, 502)
+        else:
+            await tunnel(request, reader, writer)
             return answer
-        answer.headers["Connection"] = "Upgrade"
-        answer.headers["Upgrade"] = {name.lower(): value for name, value in given}.get("upgrade", "websocket")
-        await answer.prepare(request)
-        await tunnel(request, reader, writer)
-        return answer
+        finally:
+            writer.close()
+
+    def _upgrade_head(self, request: web.Request, target: Target) -> bytes:
+        place = urlsplit(self.url(target))._replace(scheme="", netloc="").geturl()
+        headers = forwarded(request.headers.items(), request.remote or "", drop=self.keep_back)
+        headers += [("Connection", "Upgrade"), ("Upgrade", request.headers["Upgrade"])]
+        lines = [f"GET {place} HTTP/1.1", f"Host: {urlsplit(self.base).netloc}", *(f"{name}: {value}" for name, value in headers)]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+async def _refused(status: int, given: Headers, reader: asyncio.StreamReader) -> web.Response:
+    """Give the answer of an upstream that does not upgrade; its body is cut where it gets long."""
+    length = {name.lower(): value for name, value in given}.get("content-length", "")
+    body = await reader.readexactly(min(int(length), MAX_HEAD)) if length else await reader.read(MAX_HEAD)
+    kept = [(name, value) for name, value in returned(given) if name.lower() != "content-length"]
+    return web.Response(status=status, body=body, headers=CIMultiDict(kept))
 
 
 def wants_websocket(headers: CIMultiDictProxy[str]) -> bool:
@@ -152,6 +168,5 @@ async def tunnel(request: web.Request, reader: asyncio.StreamReader, writer: asy
     except OSError:
         pass
     finally:
-        writer.close()
         if transport:
             transport.close()
