@@ -112,6 +112,7 @@ class MemoryStore:
         self._up()
         for one in workspace_ids:
             self.rows.pop(checked(one), None)
+            self.rows = {key: replace(row, parent_id=None) if row.parent_id == one else row for key, row in self.rows.items()}
             self.live = [live for live in self.live if live.workspace_id != one]
             self.lines = [line for line in self.lines if line.workspace_id != one]
 
