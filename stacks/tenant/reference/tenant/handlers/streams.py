@@ -19,6 +19,8 @@ from tenant.store import StoreError
 
 PING = 30.0  # seconds between pings
 VERSION = "13"
+# The last one asks proxies of nginx's kind not to collect events; they take it away.
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 async def websocket(tenant: Tenant, call: Call) -> web.StreamResponse:
@@ -94,7 +96,7 @@ def _frame(event: Event) -> dict[str, object]:
 async def events(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Stream the events of one workspace as they happen."""
     workspace = await found(tenant, call.id)
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    answer = web.StreamResponse(headers=HEADERS)
     with tenant.hub.listen() as queue:
         await answer.prepare(call.request)
         try:
