@@ -94,6 +94,10 @@ async def changes_touch_what_they_name(store: Store) -> None:
     assert await store.get(one.id) == replace(one, agent_card={"v": 1}, last_error_rate=0.9, uptime_seconds=9)
     assert not await store.change(UNKNOWN, {"name": "x"})
     assert await refused(BadId, store.change("x", {}))
+    assert await refused(NoParent, store.change(one.id, {"parent_id": UNKNOWN}))
+    two = await made(store, "two")
+    assert await store.change(one.id, {"parent_id": two.id})
+    assert [row.name for row in await store.children(two.id)] == ["one"]
 
 
 async def registering_creates_what_is_not_there(store: Store) -> None:

@@ -104,6 +104,8 @@ class MemoryStore:
         known = checked(workspace_id)
         if known not in self.rows:
             return False
+        if changes.get("parent_id") and checked(str(changes["parent_id"])) not in self.rows:
+            raise NoParent
         self.rows[known] = replace(self.rows[known], **changes)
         self._touch(known)
         return True

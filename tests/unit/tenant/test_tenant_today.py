@@ -303,3 +303,28 @@ def test_a_redirect_cannot_carry_a_line_break() -> None:
         assert (answer.status, dict(answer.headers)["Location"]) == (301, "/workspaces/a%0D%0AX:%201?q=1")
 
     play(story, TENANT_DEFECTS="early-redirect")
+
+
+def test_a_workspace_moves_but_not_below_itself() -> None:
+    async def story(client: Client) -> None:
+        async def made(name: str, **more: str) -> str:
+            return str((await client("POST", "/workspaces", ORG, ADMIN, body={"name": name, **more}))[1]["id"])
+
+        async def move(which: str, parent: str) -> tuple[int, Any]:
+            return await client("PATCH", f"/workspaces/{which}", ORG, ADMIN, body={"parent_id": parent})
+
+        top, other = await made("top"), await made("other")
+        child = await made("child", parent_id=top)
+        below = await made("below", parent_id=child)
+        for parent in (top, child, below):
+            assert await move(top, parent) == (422, {"error": "a workspace cannot be below itself"})
+        assert await move(top, "99999999-9999-4999-8999-999999999999") == (422, {"error": "parent workspace not found"})
+        assert await move(top, "x") == (400, {"error": "invalid workspace ID"})
+        assert await move(child, other) == (200, {"status": "updated"})
+        assert (await client("GET", f"/workspaces/{child}", ORG))[1]["parent_id"] == other
+        # A circle that two changes at once could make is walked once.
+        await client.now.store.change(other, {"parent_id": below})
+        status, answer = await client("DELETE", f"/workspaces/{other}", ORG, ADMIN)
+        assert (status, answer["children_count"]) == (409, 2)
+
+    play(story)

@@ -19,7 +19,7 @@ from tenant.proxy import Upstream
 from tenant.replies import UNAVAILABLE, Refusal, refusal
 from tenant.session import Sessions
 from tenant.settings import Settings
-from tenant.store import BadId, Cache, Store, StoreDown, Unstorable
+from tenant.store import BadId, Cache, NoParent, Store, StoreDown, Unstorable
 from tenant.target import Target
 
 ORG_TOKENS_PER_MINUTE = 10  # recorded: making tokens has a limit of its own
@@ -91,6 +91,9 @@ class Tenant:
             raise (refusal(500, text) if self.has(Defect.QUIET_OUTAGE) else Refusal(503, UNAVAILABLE)) from failure
         except BadId as failure:
             raise (refusal(500, text) if self.has(Defect.UNPARSED_IDS) else refusal(400, "invalid workspace ID")) from failure
+        except NoParent as failure:
+            unchecked = self.has(Defect.UNCHECKED_PARENT)
+            raise (refusal(500, text) if unchecked else refusal(422, "parent workspace not found")) from failure
         except Unstorable as failure:
             raise refusal(400, "a value that cannot be kept") from failure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
@@ -29,7 +30,10 @@ from tenant.urls import Database
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 7_104_005  # advisory lock: two servers that start at once migrate one after the other
 COMMAND_TIMEOUT = 10.0  # seconds for one statement
+CLOSE_TIMEOUT = 3.0  # seconds for connections to end by themselves
 COLUMNS = tuple(field.name for field in fields(Workspace))
+# What the driver raises when the database goes away, before, in the middle of or between two statements.
+AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 CHANGEABLE = frozenset(Changes.__annotations__)
 READ = f"SELECT {', '.join(COLUMNS)} FROM workspaces"
 ACTIVITY = tuple(field.name for field in fields(Activity))
@@ -42,9 +46,9 @@ async def _trouble() -> AsyncIterator[None]:
         yield
     except asyncpg.ForeignKeyViolationError as failure:
         raise NoParent("no such parent") from failure
-    except (asyncpg.DataError, ValueError) as failure:  # the driver's own refusals of values are ValueErrors, too
-        raise Unstorable(type(failure).__name__) from failure
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as failure:
+        raise Unstorable(type(failure).__name__) from failure  # the driver's own refusals of values are ValueErrors, too
+    except AWAY as failure:
         raise StoreDown(type(failure).__name__) from failure
 
 
@@ -70,7 +74,7 @@ async def connect(where: Database, migrations: Path = MIGRATIONS) -> Postgres:
         )
     except ConnectionRefusedError:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+    except AWAY as failure:
         raise StoreDown(type(failure).__name__) from failure
     return Postgres(pool, migrations)
 
@@ -126,7 +130,12 @@ class Postgres:
         return True
 
     async def close(self) -> None:
-        await self._pool.close()
+        # Seen: after the database cut a connection, the pool waits for it without end.
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._pool.close()
+        except AWAY:
+            self._pool.terminate()
 
     async def create(self, workspace: Workspace) -> None:
         values = {name: getattr(workspace, name) for name in COLUMNS}

@@ -16,7 +16,7 @@ from tenant.credentials import mint
 from tenant.fields import Fields
 from tenant.hub import Event
 from tenant.replies import as_json, refusal
-from tenant.store import BadId, CacheDown, Changes, NoParent, Workspace, is_id
+from tenant.store import BadId, CacheDown, Changes, Workspace, is_id
 
 MAX_NAME = 255
 DEFAULT_TIER = 3
@@ -99,12 +99,8 @@ async def create(tenant: Tenant, call: Call) -> web.StreamResponse:
         workspace_dir=wish.workspace_dir,
         workspace_access=wish.workspace_access,
     )
-    try:
-        with tenant.blamed("failed to create workspace"):
-            await tenant.store.create(made)
-    except NoParent as failure:
-        unchecked = tenant.has(Defect.UNCHECKED_PARENT)
-        raise (refusal(500, "failed to create workspace") if unchecked else refusal(422, "parent workspace not found")) from failure
+    with tenant.blamed("failed to create workspace"):
+        await tenant.store.create(made)
     if wish.external:
         return as_json(await _external(tenant, call, made), 201)
     tenant.provisioning.start(made)
@@ -193,29 +189,37 @@ async def get(tenant: Tenant, call: Call) -> web.StreamResponse:
 async def patch(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Change name, role, tier, place or parent."""
     fields = await call.fields("invalid request body")
-    changes: Changes = {}
     with complains("invalid request body"):
-        if fields.has("name"):
-            changes["name"] = fields.needed("name")
-        if fields.has("role"):
-            changes["role"] = fields.maybe("role")
-        if fields.has("tier"):
-            changes["tier"] = fields.whole("tier") or DEFAULT_TIER
-        if fields.has("parent_id"):
-            changes["parent_id"] = fields.maybe("parent_id")
-        if fields.has("x"):
-            changes["x"] = fields.number("x")
-        if fields.has("y"):
-            changes["y"] = fields.number("y")
+        changes = wanted_changes(fields)
     for name in ("name", "role"):
         text = str(changes.get(name) or "")
         if len(text) > MAX_NAME or SPECIAL.search(text):
             raise refusal(400, f"{name} contains invalid characters")
     _need_id(call)
     with tenant.blamed("failed to update"):
+        if changes.get("parent_id") in (call.id, *(child.id for child in await below(tenant, call.id))):
+            raise refusal(422, "a workspace cannot be below itself")
         if not await tenant.store.change(call.id, changes):
             raise refusal(404, "workspace not found")
     return as_json({"status": "updated"})
+
+
+def wanted_changes(fields: Fields) -> Changes:
+    """Read the changes that a client wants; BadBody when a field has another type, or a name is empty."""
+    changes: Changes = {}
+    if fields.has("name"):
+        changes["name"] = fields.needed("name")
+    if fields.has("role"):
+        changes["role"] = fields.maybe("role")
+    if fields.has("tier"):
+        changes["tier"] = fields.whole("tier") or DEFAULT_TIER
+    if fields.has("parent_id"):
+        changes["parent_id"] = fields.maybe("parent_id")
+    if fields.has("x"):
+        changes["x"] = fields.number("x")
+    if fields.has("y"):
+        changes["y"] = fields.number("y")
+    return changes
 
 
 async def budget(tenant: Tenant, call: Call) -> web.StreamResponse:
@@ -236,14 +240,14 @@ def _need_id(call: Call) -> None:
 
 
 async def below(tenant: Tenant, workspace_id: str) -> list[Workspace]:
-    """Give everything below a workspace, nearest first."""
-    known: list[Workspace] = []
+    """Give everything below a workspace, nearest first. Two changes at once can make a circle: each is visited once."""
+    known: dict[str, Workspace] = {}
     todo = [workspace_id]
     while todo:
-        for child in await tenant.store.children(todo.pop(0)):
-            known.append(child)
-            todo.append(child.id)
-    return known
+        fresh = [child for child in await tenant.store.children(todo.pop(0)) if child.id not in (*known, workspace_id)]
+        known |= {child.id: child for child in fresh}
+        todo += [child.id for child in fresh]
+    return list(known.values())
 
 
 async def delete(tenant: Tenant, call: Call) -> web.StreamResponse:
