@@ -1,0 +1,1 @@
+"""What the routes do. Each handler takes the tenant and one call and gives an answer, or raises Refusal."""
