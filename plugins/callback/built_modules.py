@@ -9,7 +9,7 @@ type: aggregate
 short_description: Keep what Ansible builds of modules from one run to the next
 version_added: 0.1.0
 description:
-  - Ansible packs each module with what it imports before it sends it to a host, once for every run. Reading and packing takes longer
+  - Ansible packs each module with what it imports before it sends it to a host, once a run. Reading and packing take longer
     than most modules work. This keeps what was packed beside O(local_tmp), in a folder named after everything it was made of.
   - Whatever cannot be kept is packed anew, as without this.
 author: Benchkeeper maintainers
