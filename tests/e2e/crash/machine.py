@@ -57,7 +57,7 @@ done
 systemctl list-units --all --plain --no-legend 'bk-*' 'benchkeeper-lease@*' | awk '{print "unit " $1}'
 find /etc /home /opt /root /run /srv /tmp /usr/local /var/lib/benchkeeper -xdev -name '.*.bk-*'
 ps -eo args | grep -E '[b]enchkeeper/keeper (call|hold|restore-due|boot|lock-hold|unit-run)'
-docker ps -aq --filter label=benchkeeper.run | sed 's/^/container /'
+docker ps -a --filter label=benchkeeper.run --format '{{.ID}} {{.Label "benchkeeper.run"}}' | awk '$2 != "bench" {print "container " $1}'
 docker image ls -q benchkeeper/keep | sed 's/^/kept image /'
 true
 """
@@ -284,9 +284,9 @@ class Loan:
         """Hold the lease by a connection of its own on behalf of a process, as module lease does."""
         argv = self.machine.alone(KEEPER, "hold")
         watch = {"pid": controller, "start_time": None}
-        spec = {"argv": argv, "fence": self.fence, "watch": watch, "ttl": self.wish["ttl"]}
+        lines = [json.dumps(one) for one in ({"argv": argv}, {"fence": self.fence, "watch": watch, "ttl": self.wish["ttl"]})]
         told = subprocess.run(
-            [sys.executable, _holder.__file__], input=json.dumps(spec), capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, _holder.__file__], input="\n".join([*lines, ""]), capture_output=True, text=True, check=True, timeout=60
         )
         assert json.loads(told.stdout).get("held"), told.stdout
 
