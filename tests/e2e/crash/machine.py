@@ -218,7 +218,10 @@ class Asked:
     def kill(self) -> None:
         """The one who asked dies."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):  # not to the end: whoever shares the connection has them, too
+            if stream is not None:
+                stream.close()
 
 
 class Loan:
