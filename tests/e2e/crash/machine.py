@@ -57,7 +57,7 @@ done
 systemctl list-units --all --plain --no-legend 'bk-*' 'benchkeeper-lease@*' | awk '{print "unit " $1}'
 find /etc /home /opt /root /run /srv /tmp /usr/local /var/lib/benchkeeper -xdev -name '.*.bk-*'
 ps -eo args | grep -E '[b]enchkeeper/keeper (call|hold|restore-due|boot|lock-hold|unit-run)'
-docker ps -a --filter label=benchkeeper.run --format '{{.ID}} {{.Label "benchkeeper.run"}}' | awk '$2 != "bench" {print "container " $1}'
+docker ps -a --format '{{.Label "benchkeeper.run"}} container {{.ID}}' | sed -n '/^ /d; /^bench /d; p'
 docker image ls -q benchkeeper/keep | sed 's/^/kept image /'
 true
 """
@@ -289,7 +289,12 @@ class Loan:
         watch = {"pid": controller, "start_time": None}
         lines = [json.dumps(one) for one in ({"argv": argv}, {"fence": self.fence, "watch": watch, "ttl": self.wish["ttl"]})]
         told = subprocess.run(
-            [sys.executable, _holder.__file__], input="\n".join([*lines, ""]), capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, _holder.__file__],
+            input="\n".join([*lines, ""]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         assert json.loads(told.stdout).get("held"), told.stdout
 
