@@ -83,6 +83,8 @@ def _scrubbed() -> Iterator[None]:
 def _variables(play: Play) -> dict[str, str]:
     values = {
         "ANSIBLE_CONFIG": str(play.root / "ansible.cfg"),
+        # ansible-runner turns this off where nothing is said, and what it says outweighs ansible.cfg.
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
         "PYTHONUNBUFFERED": "1",

@@ -56,3 +56,6 @@ def remove(keeper: Keeper, units: List[str], cleaned: RunDir) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     directory.unlink(unit)
         directory.sync()
+    for parent, name in ((ETC, FOLDER), _fsio.split(ETC)):
+        with contextlib.suppress(OSError), _fsio.opened(keeper.store.files, parent) as directory:
+            directory.rmdir(name)  # only when it is empty

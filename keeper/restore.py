@@ -46,6 +46,8 @@ def mark(keeper: Keeper, resource: str, why: str) -> Lease:
     The host lock must be held. What is free, and left nothing open, stays free.
     """
     lease = adopt(keeper, resource)
+    if lease.state in (_lease.RESTORING, _lease.PROVING) and lease.retry is not None:
+        return keeper.store.save(lease.next(retry=None))  # who asks does not wait for the next try
     if lease.state in (_lease.FREE, _lease.RESTORING, _lease.PROVING):
         return lease
     token = keeper.store.bump(resource, lease.token)

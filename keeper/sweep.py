@@ -52,7 +52,9 @@ def due(keeper: Keeper, resource: str) -> str:
     if lease.state == _lease.HELD:
         return _held_due(keeper, lease)
     if lease.state in (_lease.RESTORING, _lease.PROVING):
-        return "" if keeper.store.restoring(resource) else f"its restore was cut short ({lease.state})"
+        if keeper.store.restoring(resource) or not (lease.retry is None or retry_due(keeper, lease)):
+            return ""
+        return f"its restore was cut short ({lease.state})"
     if lease.state == _lease.UNPROVEN:
         return restore.AGAIN if retry_due(keeper, lease) else ""
     return "its run left changes behind although the lease is free" if restore.left_open(keeper, resource) else ""
@@ -158,10 +160,10 @@ def restore_due(keeper: Keeper) -> Dict[str, Dict[str, Any]]:
     Returns:
         ``{resource: {restored, proven, ...}}``, with ``error`` where one kept it from that.
     """
-    found = {name: _attempt(functools.partial(restore.restore, keeper, name, why)) for name, why in _all_due(keeper)}
+    found = {name: _attempt(keeper, name, functools.partial(restore.restore, keeper, name, why)) for name, why in _all_due(keeper)}
     for name, one in found.items():
         if one.get("restored"):
-            one.update(_attempt(functools.partial(restore.prove, keeper, name)))
+            one.update(_attempt(keeper, name, functools.partial(restore.prove, keeper, name)))
     return found
 
 
@@ -174,8 +176,15 @@ def _all_due(keeper: Keeper) -> Iterator[Tuple[str, str]]:
             yield resource, why
 
 
-def _attempt(act: Callable[[], Mapping[str, Any]]) -> Dict[str, Any]:
+def _attempt(keeper: Keeper, resource: str, act: Callable[[], Mapping[str, Any]]) -> Dict[str, Any]:
     try:
         return dict(act())
-    except (KeeperError, OSError, _journal.JournalError) as error:
+    except (KeeperError, _journal.JournalError) as error:
+        return {"proven": False, "error": str(error)}
+    except OSError as error:
+        # Most of all a full disk: the sweep would set this off again at every look.
+        with contextlib.suppress(KeeperError, OSError), keeper.store.host_lock():
+            lease = keeper.lease(resource)
+            if lease.state in (_lease.RESTORING, _lease.PROVING):
+                keeper.store.save(lease.next(retry=restore.next_try(keeper, lease), reason=lease.reason))
         return {"proven": False, "error": str(error)}

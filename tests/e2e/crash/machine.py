@@ -57,7 +57,7 @@ done
 systemctl list-units --all --plain --no-legend 'bk-*' 'benchkeeper-lease@*' | awk '{print "unit " $1}'
 find /etc /home /opt /root /run /srv /tmp /usr/local /var/lib/benchkeeper -xdev -name '.*.bk-*'
 ps -eo args | grep -E '[b]enchkeeper/keeper (call|hold|restore-due|boot|lock-hold|unit-run)'
-docker ps -aq --filter label=benchkeeper.run | sed 's/^/container /'
+docker ps -a --format '{{.Label "benchkeeper.run"}} container {{.ID}}' | sed -n '/^ /d; /^bench /d; p'
 docker image ls -q benchkeeper/keep | sed 's/^/kept image /'
 true
 """
@@ -218,7 +218,10 @@ class Asked:
     def kill(self) -> None:
         """The one who asked dies."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):  # not to the end: whoever shares the connection has them, too
+            if stream is not None:
+                stream.close()
 
 
 class Loan:
@@ -284,9 +287,14 @@ class Loan:
         """Hold the lease by a connection of its own on behalf of a process, as module lease does."""
         argv = self.machine.alone(KEEPER, "hold")
         watch = {"pid": controller, "start_time": None}
-        spec = {"argv": argv, "fence": self.fence, "watch": watch, "ttl": self.wish["ttl"]}
+        lines = [json.dumps(one) for one in ({"argv": argv}, {"fence": self.fence, "watch": watch, "ttl": self.wish["ttl"]})]
         told = subprocess.run(
-            [sys.executable, _holder.__file__], input=json.dumps(spec), capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, _holder.__file__],
+            input="\n".join([*lines, ""]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         assert json.loads(told.stdout).get("held"), told.stdout
 

@@ -36,7 +36,7 @@ IMAGE = r"""
 files=$(ldd /bin/sleep /bin/sh | grep -o '/lib[^ ]*' | sort -u)
 for tag in app:1 db:1 app:2; do
     tar -C / -ch --transform 's,^usr/,,' bin/sleep bin/sh $(for file in $files; do echo "${file#/}"; done) |
-        docker import -q -c 'CMD ["/bin/sleep", "infinity"]' -c "LABEL made=$tag" - crash-$tag >/dev/null
+        docker import -c 'CMD ["/bin/sleep", "infinity"]' -c "LABEL made=$tag" - crash-$tag >/dev/null
 done
 """
 

@@ -67,9 +67,11 @@ def test_a_row_says_who_put_what_back_and_the_end_counts_what_is_bad() -> None:
     good = Struck(boundary, {"miner-0": Watched(1.0, 2.5), "bench-0": Watched(3.0, None)}, {"bench-0": "boot"}, 40.0, "")
     assert "bench-0   3.0/never s (boot)" in good.line()
     assert good.line().endswith("ok")
-    bad = Struck(boundary, {}, {}, 70.0, "this took 70 s, allowed 60")
-    assert "BAD: this took 70 s" in bad.line()
-    assert told([good, bad]) == ["2 blows, 1 not as expected; 55 s each, at most 70"]
+    bad = Struck(boundary, {}, {}, 70.0, "bench-0 was restored after 70 s, allowed 60")
+    assert "BAD: bench-0 was restored" in bad.line()
+    slow = Struck(boundary, {}, {}, 61.0, "")
+    assert slow.line().endswith("SLOW: allowed 60 s")
+    assert told([good, bad]) == ["2 blows, 1 not as expected; 55 s each, at most 70 (1 longer than 60)"]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_host_keys_are_checked_whatever_the_runner_would_rather(tmp_path: Path) -> None:
+    """Found by the battery (F7, another host key): ansible-runner told ssh not to look, over the head of ansible.cfg."""
+    assert player.Player(play(tmp_path)).wait(60)
+    assert "ANSIBLE_HOST_KEY_CHECKING=True" in (tmp_path / "parent").read_text(encoding="utf-8", errors="replace").split("\0")
+
+
 def test_a_playbook_can_be_ended_with_all_that_it_started(tmp_path: Path) -> None:
     one = player.Player(play(tmp_path, seconds=600))
     _wait_for(tmp_path / "value")

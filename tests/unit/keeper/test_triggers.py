@@ -15,6 +15,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._lease import Boo
 from keeper import boot, hold, human, restore, sweep, triggers
 from keeper.errors import KeeperError
 from keeper.ports import Finished, SshSessions, start_time
+from keeper.store import RunDir
 from tests.unit.keeper.bench import HOLDER, NONCE, Bench, FakeClock
 
 OTHER = {"resource": "miner-0", "run_id": "run-2", "nonce": "f" * 32, "holder": {**HOLDER, "pid": 43}}
@@ -220,6 +221,36 @@ def test_what_failed_is_tried_again_and_again_with_longer_pauses(bench: Bench) -
     flag.write_text("")
     assert "miner-0" in swept(bench)
     assert bench.lease().state == "free"
+
+
+def test_a_restore_without_space_is_tried_again_with_pauses_and_at_once_when_somebody_asks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: the sweep set it off again at every look, twice a second, for as long as the disk was full."""
+    path = borrow(bench)
+    write = RunDir.write
+    full = [True]
+
+    def without_space(self: RunDir, name: str, document: Any) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        write(self, name, document)
+
+    monkeypatch.setattr(RunDir, "write", without_space)
+    bench.clock.now += 60
+    pauses = []
+    for _turn in range(3):
+        assert "miner-0" in swept(bench)
+        assert (bench.lease().state, path.read_text()) == ("restoring", "theirs"), "the original itself is staged already"
+        pauses.append(round(bench.lease().retry["boottime"] - bench.clock.now, 1))
+        bench.clock.now += pauses[-1] - 0.5
+        assert swept(bench) == {}
+        bench.clock.now += 0.5
+    assert pauses == [5, 10, 20]
+    swept(bench)
+    full[0] = False
+    assert swept(bench) == {}
+    assert bench.call("recover", resource="miner-0")["proven"]
 
 
 def test_a_conflict_waits_for_a_person_not_for_the_clock(bench: Bench) -> None:
