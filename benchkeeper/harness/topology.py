@@ -72,9 +72,7 @@ def tenants(count: int) -> list[Tenant]:
     """Return so many tenants with fresh secrets. Raises UsageError for a number that makes no sense."""
     if not 1 <= count <= MOST_TENANTS:
         raise UsageError(f"a harness has 1 to {MOST_TENANTS} tenants, not {count}")
-    return [
-        Tenant(name, f"harness-org-{name}", f"harness-{secrets.token_hex(24)}", secrets.token_hex(24)) for name in _LETTERS[:count]
-    ]
+    return [Tenant(name, f"harness-org-{name}", *(secrets.token_hex(24) for _secret in range(3))) for name in _LETTERS[:count]]
 
 
 def check_build_id(build_id: str) -> str:
