@@ -21,7 +21,7 @@ from benchkeeper.crash_watch import LOOK, Run, Watched, bound_of, judge, watch
 from benchkeeper.errors import UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from benchkeeper.paths import Paths
@@ -136,7 +136,6 @@ class Sweep:
         self.log = log
         hosts = inventory.read(paths.inventory, plain=True)
         self.hosts = (hosts.miners[0], hosts.benches[0])
-        self.spare = hosts.miners[1:]
         self.kinds: set[tuple[str, str]] = set()
         self.bound = 0.0
 
@@ -239,34 +238,19 @@ class Sweep:
         run.process.wait(signals.LIMIT)
 
 
-@contextlib.contextmanager
-def _at_rest(paths: Paths, names: Sequence[str]) -> Iterator[None]:
-    """Let machines that the runs do not touch rest: the processors that they mine on are missed by the others."""
-    stopped = []
-    try:
-        for name in names:
-            operations.operate(paths, name, "kill")
-            stopped.append(name)
-        yield
-    finally:
-        for name in stopped:
-            operations.operate(paths, name, "start")
-
-
 def sweep(paths: Paths, stack: str, log: int, per_kind: int | None, dice: Dice) -> list[Struck]:
     """Strike at every boundary, or at some of each kind; each row is said as it comes."""
     one = Sweep(paths, stack, log)
     rows: list[Struck] = []
-    with _at_rest(paths, one.spare):
-        try:
-            one.measure(HEALTHY if per_kind is None else 1)
-            blows = plan(one.kinds, per_kind, dice)
-            say("sweep", f"{len(blows)} blows; every host must be restored within {one.bound:g} s")
-            for boundary in blows:
-                rows.append(one.strike(boundary))
-                say("sweep", f"{len(rows)}/{len(blows)} {rows[-1].line()}")
-        finally:
-            one.close()
+    try:
+        one.measure(HEALTHY if per_kind is None else 1)
+        blows = plan(one.kinds, per_kind, dice)
+        say("sweep", f"{len(blows)} blows; every host must be restored within {one.bound:g} s")
+        for boundary in blows:
+            rows.append(one.strike(boundary))
+            say("sweep", f"{len(rows)}/{len(blows)} {rows[-1].line()}")
+    finally:
+        one.close()
     return rows
 
 
