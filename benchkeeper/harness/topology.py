@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from benchkeeper.errors import UsageError
@@ -16,6 +16,7 @@ from benchkeeper.harness import edge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 MOST_TENANTS = 8
 BUILTIN, IMAGE, BINARY, URL = "builtin", "image", "binary", "url"
@@ -153,6 +154,10 @@ class Plan:
     key: str = field(repr=False)
     mask: str = field(repr=False)
     env_files: Mapping[str, str] = field(default_factory=dict)
+
+    def with_env_files(self, folder: Path) -> Plan:
+        """Return the plan with a file for each service's environment, below a directory that is the run's alone."""
+        return replace(self, env_files={name: str(folder / f"{name}.env") for name in self.environments()})
 
     def environments(self) -> dict[str, dict[str, str]]:
         """Return the environment of every service that has one; they are written to files of mode 0600."""

@@ -30,8 +30,7 @@ def plan(count: int = 2, **more: Any) -> topology.Plan:
         key="k" * 44,
         mask="m" * 32,
     )
-    one = dataclasses.replace(one, env_files={name: f"/run/{name}.env" for name in one.environments()})
-    return dataclasses.replace(one, **more)
+    return dataclasses.replace(one.with_env_files(Path("/run")), **more)
 
 
 def test_each_tenant_has_its_own_database_and_they_share_one_redis() -> None:
