@@ -127,7 +127,7 @@ class Harness:
         values = {"state": state, "folder": str(self.folder), "project": self.project, "owned_labels": self.run.labels, **more}
         piece = player.Play(
             playbook=self.paths.root / "playbooks" / "harness.yml",
-            inventory=self.paths.root / "inventories" / "local",
+            inventory=self.paths.inventory,  # only this computer itself is played on
             root=self.paths.root,
             values=values,
             private=self.folder / "runner",
