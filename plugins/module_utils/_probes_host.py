@@ -161,6 +161,7 @@ def probe_git(_name: str, spec: Spec, _context: Context) -> Seen:
 
 
 # What the generator of keeper/install.py gives a unit that reads a borrowed file; a test compares the two.
+GENERATED = "/run/systemd/generator/"  # in memory; the same text anywhere else would outlive the boot, and is a difference
 GUARD_DROPIN = ".d/50-benchkeeper.conf"
 GUARD_TEXT = "[Unit]\nRequires=benchkeeper-boot.service\nAfter=benchkeeper-boot.service\n"
 
@@ -189,7 +190,7 @@ def _is_guard(path: str) -> bool:
 
     It is in memory and goes with the next boot, or with the next time that systemd reads its units.
     """
-    if not path.endswith(GUARD_DROPIN):
+    if not (path.startswith(GENERATED) and path.endswith(GUARD_DROPIN)):
         return False
     try:
         return Path(path).read_bytes() == GUARD_TEXT.encode("ascii")

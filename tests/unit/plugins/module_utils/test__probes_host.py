@@ -95,7 +95,10 @@ def test_the_guard_of_the_last_boot_is_no_difference_unless_somebody_wrote_into_
     monkeypatch.setattr(_probes_host, "run", lambda _argv: Ran(0, shown.encode(), b"", 0.01))
     for text, told in ((GUARD_TEXT, []), (GUARD_TEXT + "[Service]\nExecStart=/bin/evil\n", [str(guard)])):
         guard.write_text(text, "utf-8")
+        monkeypatch.setattr(_probes_host, "GENERATED", f"{tmp_path}/")
         assert list(look(kind="unit", unit="x.service")["invariant"]["dropins"]) == told
+        monkeypatch.setattr(_probes_host, "GENERATED", "/run/systemd/generator/")
+        assert list(look(kind="unit", unit="x.service")["invariant"]["dropins"]) == [str(guard)], "it would outlive the boot"
 
 
 def test_a_unit_that_is_not_there_is_told() -> None:
