@@ -186,5 +186,5 @@ def _attempt(keeper: Keeper, resource: str, act: Callable[[], Mapping[str, Any]]
         with contextlib.suppress(KeeperError, OSError), keeper.store.host_lock():
             lease = keeper.lease(resource)
             if lease.state in (_lease.RESTORING, _lease.PROVING):
-                keeper.store.save(lease.next(retry=restore.next_try(keeper, lease), reason=lease.reason))
+                keeper.store.save(lease.next(retry=restore.next_try(keeper, lease)))
         return {"proven": False, "error": str(error)}

@@ -160,6 +160,11 @@ def probe_git(_name: str, spec: Spec, _context: Context) -> Seen:
     return Seen({"exists": True, **_git_status(ran.stdout)})
 
 
+# What the generator of keeper/install.py gives a unit that reads a borrowed file; a test compares the two.
+GENERATED = "/run/systemd/generator/"  # in memory; the same text anywhere else would outlive the boot, and is a difference
+GUARD_DROPIN = ".d/50-benchkeeper.conf"
+GUARD_TEXT = "[Unit]\nRequires=benchkeeper-boot.service\nAfter=benchkeeper-boot.service\n"
+
 _PROPERTIES = {
     "LoadState": "load",
     "UnitFileState": "enabled",
@@ -180,6 +185,19 @@ def parse_unit(raw: str) -> Dict[str, str]:
     return {ours: shown.get(theirs, "") for theirs, ours in _PROPERTIES.items()}
 
 
+def _is_guard(path: str) -> bool:
+    """Whether a drop-in is what the keeper's generator made at the last boot for a unit that reads a borrowed file.
+
+    It is in memory and goes with the next boot, or with the next time that systemd reads its units.
+    """
+    if not (path.startswith(GENERATED) and path.endswith(GUARD_DROPIN)):
+        return False
+    try:
+        return Path(path).read_bytes() == GUARD_TEXT.encode("ascii")
+    except OSError:
+        return False
+
+
 def probe_unit(name: str, spec: Spec, context: Context) -> Seen:
     """``unit {unit}``: what is installed and whether it runs. ``since`` is in seconds of the monotonic clock."""
     unit = str(need(spec, "unit"))
@@ -194,7 +212,9 @@ def probe_unit(name: str, spec: Spec, context: Context) -> Seen:
         file = probe_file(name, {"path": shown["fragment"]}, context).invariant or {}
         invariant["fragment_fp"] = file.get("fp")
     invariant["dropins"] = {
-        path: (probe_file(name, {"path": path}, context).invariant or {}).get("fp") for path in sorted(shown["dropins"].split())
+        path: (probe_file(name, {"path": path}, context).invariant or {}).get("fp")
+        for path in sorted(shown["dropins"].split())
+        if not _is_guard(path)
     }
     observed = {
         "active": shown["active"],

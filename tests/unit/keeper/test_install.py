@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _fsio
+from ansible_collections.benchkeeper.core.plugins.module_utils._probes_host import GUARD_DROPIN, GUARD_TEXT
 
 from keeper import guards, install
 from keeper.errors import KeeperError
@@ -58,7 +59,8 @@ def test_a_unit_that_reads_a_guarded_file_waits_for_stage_one(bench: Bench, tmp_
     subprocess.run(["sh", str(generator), str(out), str(out), str(out)], check=True)
     made = [str(one.relative_to(out)) for one in out.rglob("*") if one.is_file()]
     assert made == ["xmrig.service.d/50-benchkeeper.conf"]
-    assert "Requires=benchkeeper-boot.service\nAfter=benchkeeper-boot.service\n" in (out / made[0]).read_text()
+    assert (out / made[0]).read_text() == GUARD_TEXT, "what the probe of a unit knows it by"
+    assert made[0].endswith(GUARD_DROPIN)
     (etc / "guards" / "not a unit; rm -rf x").rmdir()
     bench.call("recover", resource="miner-0", force=True, run_id="run-1")
     assert not etc.exists(), "nothing is left of it"

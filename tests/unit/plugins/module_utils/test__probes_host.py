@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _probes_host
-from ansible_collections.benchkeeper.core.plugins.module_utils._probes_host import Ran, parse_listeners, parse_unit
+from ansible_collections.benchkeeper.core.plugins.module_utils._probes_host import GUARD_TEXT, Ran, parse_listeners, parse_unit
 from ansible_collections.benchkeeper.core.plugins.module_utils._snapshot import boot_identity, take
 
 if TYPE_CHECKING:
@@ -83,6 +83,22 @@ def test_a_unit_is_told_with_its_files(tmp_path: Path, monkeypatch: pytest.Monke
         "since": 1203.2,
         "restarts": 2,
     }
+
+
+def test_the_guard_of_the_last_boot_is_no_difference_unless_somebody_wrote_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the sweep: after a power cut the unit of a borrowed miner was never equal again."""
+    guard = tmp_path / "x.service.d" / "50-benchkeeper.conf"
+    guard.parent.mkdir()
+    shown = SHOWN.format(fragment=tmp_path / "none", dropin=guard)
+    monkeypatch.setattr(_probes_host, "run", lambda _argv: Ran(0, shown.encode(), b"", 0.01))
+    for text, told in ((GUARD_TEXT, []), (GUARD_TEXT + "[Service]\nExecStart=/bin/evil\n", [str(guard)])):
+        guard.write_text(text, "utf-8")
+        monkeypatch.setattr(_probes_host, "GENERATED", f"{tmp_path}/")
+        assert list(look(kind="unit", unit="x.service")["invariant"]["dropins"]) == told
+        monkeypatch.setattr(_probes_host, "GENERATED", "/run/systemd/generator/")
+        assert list(look(kind="unit", unit="x.service")["invariant"]["dropins"]) == [str(guard)], "it would outlive the boot"
 
 
 def test_a_unit_that_is_not_there_is_told() -> None:
