@@ -147,7 +147,7 @@ def facts(run: Run, leaks: Sequence[str]) -> results.Facts:
         failed_ids=results.red_ids(run.verdicts),
         failure=_failure(run),
         lost=results.lost(run.events),
-        fenced=results.fenced(run.events),
+        fenced=str(run.supervisor.get("lost") or "") or results.fenced(run.events),
         hosts=ends(run),
         keep=bool(run.context.get("keep")),
         signal=int(run.supervisor.get("signal") or 0),

@@ -7,6 +7,7 @@ stands between a signal and 3.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ class Facts:
         signal: Number of the signal that ended the run, 0 without one.
         died: How the playbook ended when it did not end by itself; empty otherwise.
         leaks: Artifacts that held a secret and were taken away.
-        fenced: What a keeper said when it refused a call because the lease was not the run's any more; empty without one.
+        fenced: What a keeper said when it refused a call because the lease was not the run's any more, or which lease ended while
+            the run was at work; empty without one.
         own: Signals of the bench itself that were not there when a step or the playbook had failed.
     """
 
@@ -240,6 +242,28 @@ def lost(events: Sequence[Mapping[str, Any]]) -> str:
 def fenced(events: Sequence[Mapping[str, Any]]) -> str:
     """Return what a keeper said when it first refused a run that had lost its lease. Empty without one."""
     return next((str(event.get("msg", "refused")) for event in events if event.get("fenced")), "")
+
+
+def ended_early(ends: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> str:
+    """Return which lease ended before the run began to give its hosts back, and why; empty when none did.
+
+    Args:
+        ends: ``{at, resource, why}`` of leases that ended while the run was alive; its own restore ends them all.
+        events: What happened so far.
+    """
+    restores = [str(one.get("at", "")) for one in events if one.get("event") == "phase.start" and one.get("phase") == "restore"]
+    began = min(map(_epoch, restores), default=None)
+    for one in ends:
+        if began is None or float(one.get("at") or 0.0) < began:
+            return f"{one.get('resource')}: {one.get('why')}"
+    return ""
+
+
+def _epoch(text: str) -> float:
+    try:
+        return dt.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def hosts_of(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_holder
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder, _keeper_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,5 +103,6 @@ def find(paths: Paths, run_id: str) -> RunState | None:
 
 def forget(state: RunState) -> None:
     """Remove a run whose hosts are all proven back: its nonce opens nothing any more."""
-    with contextlib.suppress(OSError):
-        state.path.unlink()
+    for path in (state.path, state.path.with_name(state.path.name + _holder.ENDED)):
+        with contextlib.suppress(OSError):
+            path.unlink()

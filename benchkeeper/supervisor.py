@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
 
-from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs
+from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs, verdicts
 from benchkeeper.console import complain
 from benchkeeper.errors import UsageError
 from benchkeeper.paths import Paths, checkout
@@ -144,9 +144,13 @@ def run_e2e(options: E2EOptions) -> int:
 def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress) -> None:
     """Play until the end or the first signal; then nothing of it runs here any more, and what was seen is written down."""
     playing = player.Player(piece)
+    lost = ""
     try:
-        while not signals.first and not playing.wait(BEAT):
+        while not (signals.first or lost) and not playing.wait(BEAT):
             progress.beat()
+            lost = _lost(piece)
+        if lost:
+            progress.line(f"!! a lease is lost ({lost}): the run is stopped, then everything is put back")
         if signals.first and playing.running:
             progress.line(f"!! signal {signal.Signals(signals.first).name}: the run is stopped, then everything is put back")
     finally:
@@ -155,10 +159,17 @@ def _play(piece: player.Play, folder: Path, signals: Signals, progress: Progress
         # A worker whose main process was killed has another parent now, and would never end.
         _holder.end_players(str(piece.state_file or ""))
         progress.beat()
-        _note(folder, signal=signals.first, rc=playing.code, died=_died(playing.code, signals.first))
+        stopped = "" if lost else _died(playing.code, signals.first)
+        _note(folder, signal=signals.first, rc=playing.code, died=stopped, lost=lost)
         leak = playing.close(folder / "work" / "ansible.log")
         if leak:
             _note(folder, output_leak=leak)
+
+
+def _lost(piece: player.Play) -> str:
+    """Return which machine was given back before the run was done with it: nothing that is seen after that says anything."""
+    ends = _holder.ends(str(piece.state_file or ""))
+    return results.ended_early(ends, verdicts.read_lines(piece.events)) if ends else ""
 
 
 def _must_recover(folder: Path, hosts: tuple[str, ...], result: dict[str, Any], number: int) -> bool:

@@ -7,7 +7,8 @@ It is started as a program, ``python _holder.py``, and takes two lines of JSON o
 connects while the lease is still being asked for, and ``{fence, watch: {pid, start_time}, ttl, state?}`` when it is there; without
 the second it ends. It says on standard output how the first connection came out, in one line, and goes on in the background. It
 renews only while the watched process exists and is not stopped; when that is gone it closes the connection, which is all that the
-machine needs to know. A connection that breaks is made anew until the machine refuses it.
+machine needs to know. A connection that breaks is made anew until the machine refuses it; then the lease is over, and that is
+written down beside the run's state file: a run whose machine was given back behind its back has nothing more to prove.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ ANSWER_LIMIT = 10.0  # seconds until a renewal must be answered, else the connec
 
 GONE, OVER, CUT = "gone", "over", "cut"
 MARK = "BENCHKEEPER_STATE"  # environment variable that every process of a run's playbook has: the path of the run's state file
+ENDED = ".ended"  # after the path of the state file: which leases ended while the run was alive
 _PLAYER = b"ansible-playbook"
 
 
@@ -61,6 +63,21 @@ def end_players(state: str) -> List[int]:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     return ended
+
+
+def note_end(state: str, resource: str, why: str) -> None:
+    """Write down that a lease ended while its run was alive. A full disk does not matter: the machine refuses the run anyhow."""
+    line = json.dumps({"at": time.time(), "resource": resource, "why": why})
+    with contextlib.suppress(OSError), Path(f"{state}{ENDED}").open("a", encoding="ascii") as file:
+        file.write(line + "\n")
+
+
+def ends(state: str) -> List[Dict[str, Any]]:
+    """Return ``{at, resource, why}`` of the leases of a run that ended while it was alive, its own restore included."""
+    found: List[Dict[str, Any]] = []
+    with contextlib.suppress(OSError, ValueError):
+        found.extend(json.loads(line) for line in Path(f"{state}{ENDED}").read_text(encoding="ascii").splitlines())
+    return found
 
 
 class Watched:
@@ -166,6 +183,8 @@ class Holder:
         self._ttl = float(spec["ttl"])
         self._report = report
         self._reported = False
+        self._ever = False
+        self.last: Dict[str, Any] = {}
 
     def run(self) -> str:
         """Hold until the end; return why it came: ``gone`` (the run), ``over`` (the lease), ``cut`` (for longer than its time)."""
@@ -173,7 +192,7 @@ class Holder:
         while True:
             outcome, held = self._connect()
             if held:
-                lost = time.monotonic()
+                self._ever, lost = True, time.monotonic()
             if outcome != CUT:
                 return outcome
             if not self._reported:
@@ -184,6 +203,11 @@ class Holder:
             time.sleep(AGAIN)
             if not self._watched.alive:
                 return GONE
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease was ever held."""
+        return self._ever
 
     def _tell(self, document: Mapping[str, Any]) -> None:
         if not self._reported:
@@ -219,6 +243,7 @@ class Holder:
                 elif "renewed" in said:
                     answer_by = None
                 elif "over" in said or "left" in said or "error" in said:
+                    self.last = said
                     self._tell(said)
                     return OVER, held
             now = time.monotonic()
@@ -262,9 +287,23 @@ def main() -> int:
             first.close()
         return 0
     spec = json.loads(line)
-    if Holder(argv, first, spec, report).run() == GONE:
-        end_players(str(spec.get("state") or ""))
+    holder, state = Holder(argv, first, spec, report), str(spec.get("state") or "")
+    outcome = holder.run()
+    if outcome == GONE:
+        end_players(state)
+    elif state and holder.held and "left" not in holder.last:
+        note_end(state, str(spec["fence"].get("resource") or ""), why(outcome, holder.last))
     return 0
+
+
+def why(outcome: str, said: Mapping[str, Any]) -> str:
+    """Return in words why a lease ended that the run did not give back."""
+    error = said.get("error")
+    if isinstance(error, Mapping):
+        return str(error.get("message") or "refused")
+    if outcome == CUT:
+        return "nobody could reach the machine for longer than the lease lives"
+    return f"the machine gave itself back ({said.get('over') or 'over'})"
 
 
 if __name__ == "__main__":

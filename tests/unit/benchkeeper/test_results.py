@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 
-from benchkeeper.results import Facts, HostEnd, before_lease, decide, first_failure, hosts_of, lost, maybe_leased, phases
+from benchkeeper.results import (
+    Facts,
+    HostEnd,
+    before_lease,
+    decide,
+    ended_early,
+    first_failure,
+    hosts_of,
+    lost,
+    maybe_leased,
+    phases,
+)
 
 BACK = {"bench-0": HostEnd(restored=True, proven=True), "miner-0": HostEnd(restored=True, proven=True)}
 OPEN = {**BACK, "miner-0": HostEnd(restored=True, proven=False, state="unproven")}
@@ -167,3 +179,22 @@ def test_phases_have_seconds_also_when_they_were_cut_off() -> None:
         {"event": "item", "phase": "deploy", "s": 9.0},
     ]
     assert [(one["name"], one["seconds"]) for one in phases(events)] == [("lease", 1.5), ("deploy", 6.5)]
+
+
+BEGAN = {"at": "2026-11-27T03:00:10.000+00:00", "event": "phase.start", "phase": "restore"}
+AT = dt.datetime(2026, 11, 27, 3, 0, 10, tzinfo=dt.timezone.utc).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("ends", "events", "said"),
+    [
+        ([], [], ""),
+        ([{"at": AT + 1, "resource": "m", "why": "back"}], [BEGAN], ""),
+        ([{"at": AT - 1, "resource": "m", "why": "back"}], [BEGAN], "m: back"),
+        ([{"at": AT - 1, "resource": "m", "why": "back"}], [{**BEGAN, "phase": "lifecycle"}], "m: back"),
+        ([{"at": AT + 1, "resource": "b", "why": "own"}, {"at": AT - 1, "resource": "m", "why": "back"}], [BEGAN], "m: back"),
+        ([{"resource": "m", "why": "back"}], [{**BEGAN, "at": "no time"}], ""),
+    ],
+)
+def test_a_lease_that_ends_before_the_restore_is_lost(ends: list[Any], events: list[Any], said: str) -> None:
+    assert ended_early(ends, events) == said

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
 
 from benchkeeper import processes, runs, supervisor
 from benchkeeper.options import RecoverOptions
@@ -142,6 +143,17 @@ def test_a_second_signal_is_noted_and_not_obeyed(root: Path, process: subprocess
     assert process.returncode == 143, err
     assert "SIGINT noted" in err
     assert result(root)["restored"]["m"]["proven"]
+
+
+def test_a_machine_that_was_given_back_ends_the_run(root: Path, process: subprocess.Popen[str]) -> None:
+    until(root, process, "Long work")
+    (state,) = (root / "state").rglob("2*.json")
+    _holder.note_end(str(state), "m", "the machine gave itself back (free)")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert "the run lost its lease: m: the machine gave itself back (free)" in out
+    assert all(end["proven"] for end in result(root)["restored"].values())
+    assert [path.name for path in (root / "state").rglob("*") if path.is_file()] == [], "what is back is forgotten"
 
 
 def test_a_killed_playbook_is_recovered(root: Path, process: subprocess.Popen[str]) -> None:

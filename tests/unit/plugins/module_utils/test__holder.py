@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 import pytest
@@ -15,7 +16,6 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _holder, _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # A keeper's end in a few lines: writes down what it hears; its behaviour is the first argument.
 KEEPER = """
@@ -41,6 +41,8 @@ if kind == "breaks":
 count = 0
 for line in sys.stdin:
     note(json.loads(line)); say({"renewed": "later"}); count += 1
+    if kind == "leaves":
+        say({"left": "later"}); break
     if kind == "over" and count == 2:
         say({"over": "free"}); break
 note("end of input")
@@ -162,6 +164,32 @@ def test_it_ends_with_the_lease(scene: Scene) -> None:
     eventually(lambda: scene.heard.count({"renew": True}) == 2)
     time.sleep(_holder.AGAIN + 0.5)
     assert len([one for one in scene.heard if "first" in one]) == 1
+
+
+def test_a_lease_that_ends_while_the_run_is_alive_is_written_down(scene: Scene, tmp_path: Path) -> None:
+    state = str(tmp_path / "run-1.json")
+    scene.start("over", ttl=0.4, state=state)
+    (one,) = eventually(lambda: _holder.ends(state))
+    assert (one["resource"], one["why"]) == ("miner-0", "the machine gave itself back (free)")
+    assert time.time() - 60 < one["at"] < time.time() + 1
+    assert FENCE["nonce"] not in Path(state + _holder.ENDED).read_text()
+
+
+def test_what_was_let_go_or_never_held_or_ended_with_its_run_is_not(scene: Scene, tmp_path: Path) -> None:
+    state = str(tmp_path / "run-1.json")
+    scene.start("leaves", ttl=0.4, state=state)
+    scene.start("refuses", state=state)
+    scene.start("holds", state=state)
+    scene.watched.kill()
+    scene.watched.wait()
+    eventually(lambda: scene.heard[-1] == "end of input", 3.0)
+    assert _holder.ends(state) == []
+
+
+def test_why_a_lease_ended() -> None:
+    assert _holder.why(_holder.OVER, {"error": {"kind": "fence", "message": "stale"}}) == "stale"
+    assert "longer than the lease lives" in _holder.why(_holder.CUT, {"renewed": "x"})
+    assert "(quarantined)" in _holder.why(_holder.OVER, {"over": "quarantined"})
 
 
 def test_a_refusal_and_a_program_that_is_not_there_are_told(scene: Scene) -> None:
