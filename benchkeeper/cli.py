@@ -175,6 +175,18 @@ def _reap(options: argparse.Namespace, paths: Paths) -> int:
     return reap.reap(paths, run_id, dry=options.dry_run, as_json=options.json)
 
 
+def _harness(options: argparse.Namespace, paths: Paths) -> int:
+    from benchkeeper.harness import commands
+
+    return commands.run_harness(options, paths)
+
+
+def _replays(options: argparse.Namespace, paths: Paths) -> int:
+    from benchkeeper.harness import commands
+
+    return commands.run_replays(options, paths)
+
+
 def _status(options: argparse.Namespace, paths: Paths) -> int:
     from benchkeeper import status
 
@@ -303,6 +315,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "setup": _setup,
     "recover": _recover,
     "reap": _reap,
+    "harness": _harness,
+    "replays": _replays,
     "status": _status,
     "logs": _logs,
     "machine": _machine,

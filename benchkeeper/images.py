@@ -150,7 +150,7 @@ def ensure_base(engine: Engine, checkout_id: str, *, install: bool) -> str:
 
 def _feed(engine: Engine, checkout_id: str, tag: str, dockerfile: str) -> None:
     command = [str(engine.program), "build", "--quiet", "--tag", tag, *_label_options(checkout_id, labels.BENCH), "-"]
-    _checked(command, dockerfile.encode(), f"the base image {tag}")
+    checked(command, dockerfile.encode(), f"the base image {tag}")
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,8 @@ def trust_bundle() -> Path | None:
     return next((Path(name) for name in names if name and Path(name).is_file()), None)
 
 
-def _checked(command: list[str], text: bytes | None, what: str, log: Path | None = None) -> None:
+def checked(command: list[str], text: bytes | None, what: str, log: Path | None = None) -> None:
+    """Run a build; raise UnfitError with its last lines when it fails."""
     answer = subprocess.run(
         command,
         check=False,
@@ -250,7 +251,7 @@ def build(engine: Engine, paths: Paths, recipe: Recipe, tag: str) -> None:
         if bundle:
             command += ["--secret", f"id=ca,src={bundle}"]
     with phase("images", f"building {tag}"):
-        _checked([*command, str(recipe.folder)], None, tag, paths.work / "logs" / f"build-{recipe.name}.log")
+        checked([*command, str(recipe.folder)], None, tag, paths.work / "logs" / f"build-{recipe.name}.log")
 
 
 def wanted_tags(client: docker.DockerClient, wanted: dict[str, Recipe]) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Adder = Callable[[str, str], argparse.ArgumentParser]
 
 LEVELS = ("static", "unit", "role", "e2e")
+HARNESS_ACTIONS = ("up", "seed", "replay", "down")
 MACHINE_ACTIONS = ("reboot", "kill", "start", "cut", "heal")
 
 EPILOG = """\
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_runs(command)
     _add_bench(command)
+    _add_harness(command)
     _add_proofs(command)
     return parser
 
@@ -121,6 +123,33 @@ def _add_bench(command: Adder) -> None:
 
     repo = command("repo", "print the path of the bench's git repository; push branches there")
     _stack(repo)
+
+
+def _tenants(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tenant", default="builtin", choices=("builtin", "image", "binary"), help="kind (default: %(default)s)")
+    parser.add_argument("--tenants", default="2", metavar="N", help="tenants that replays share (default: %(default)s)")
+    parser.add_argument("--image", metavar="NAME", help="the tenant's image, with --tenant image")
+    parser.add_argument("--binary", metavar="PATH", help="the tenant's program, or a folder with one, with --tenant binary")
+    parser.add_argument("--build-id", metavar="ID", help="what a tenant from outside says that it was built of")
+    parser.add_argument("--as", dest="version", choices=("current", "seed"), default="current", help="seed: the recorded version")
+    parser.add_argument("--break", dest="breaks", action="append", default=[], metavar="PART:NAME", help="bring a bug back")
+    parser.add_argument("--edge-profile", default="plain", metavar="NAME", help="table of headers (default: %(default)s)")
+    parser.add_argument("--port", default="0", metavar="N", help="loopback port of the edge (default: a free one)")
+    parser.add_argument("--rebuild", action="store_true", help="use nothing of an earlier build (or: REBUILD=1)")
+
+
+def _add_harness(command: Adder) -> None:
+    harness = command("harness", "tenants behind an edge on this computer's engine: bring up, seed, replay against, take down")
+    harness.add_argument("action", choices=HARNESS_ACTIONS)
+    harness.add_argument("names", nargs="*", metavar="REPLAY", help="with replay: which (default: all)")
+    harness.add_argument("--run", dest="run_id", metavar="ID", help="which harness, when more than one stays")
+    _tenants(harness)
+
+    runs = command("replays", "bring a harness up, seed it, run the replays, take it down, tell")
+    runs.add_argument("names", nargs="*", metavar="REPLAY", help="default: all")
+    runs.add_argument("--prove", action="store_true", help="first show that each is red with the bug that it is there for")
+    runs.add_argument("--keep", action="store_true", help="the harness stays when the replays are done (or: KEEP_UP=1)")
+    _tenants(runs)
 
 
 def _add_proofs(command: Adder) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,46 +18,16 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _holder
 from benchkeeper import inventory, keeper_program, player, recovery, report, report_html, results, runs, verdicts
 from benchkeeper.console import complain
 from benchkeeper.errors import UsageError
+from benchkeeper.interrupts import Signals
 from benchkeeper.paths import Paths, checkout
 from benchkeeper.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from benchkeeper.options import E2EOptions, RecoverOptions
 
-OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BEAT = 0.2  # seconds between two looks at what is new
-
-
-class Signals:
-    """Takes INT, TERM and HUP while a run goes on: the first one ends the run, later ones are noted."""
-
-    def __init__(self) -> None:
-        self.first = 0
-        self.late = 0
-        self.told: Callable[[str], None] = lambda _text: None
-
-    def _take(self, number: int, _frame: FrameType | None) -> None:
-        if not self.first:
-            self.first = number
-            return
-        self.late += 1
-        self.told(f"!! signal {signal.Signals(number).name} noted: everything is being put back, this cannot be stopped")
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[Signals]:
-        """Take the signals for a while."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.signal(number, self._take) for number in OURS}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _values(options: E2EOptions, state: runs.RunState, paths: Paths) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The life of one harness: begun with a lease and a watcher, brought up and taken down by a playbook, ended with a proof.
+"""The life of one harness: begun with a lease and a watcher, brought up, switched, taken down with a proof.
 
 Order is everything: the lease and the watcher come before the first file and the first container, so that whatever kills this
 process, the watcher or the next command finds all of it.
@@ -10,29 +10,39 @@ import base64
 import json
 import os
 import secrets
+import shutil
+import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
+from ansible_collections.benchkeeper.core.plugins.module_utils import _owned_dirs, _owned_runs
+from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import RealFiles
+from ansible_collections.benchkeeper.core.plugins.module_utils._owned import OwnershipError
 
-from benchkeeper import images, owned, player, setup, watcher
+from benchkeeper import engine as engines
+from benchkeeper import images, owned, setup, watcher
 from benchkeeper.console import phase, say
-from benchkeeper.errors import UnfitError, UsageError
-from benchkeeper.harness import edge, topology
+from benchkeeper.errors import BenchError, UnfitError, UsageError
+from benchkeeper.harness import edge, place, topology
+from benchkeeper.harness.place import Place, TenantPlace, write_private
+from benchkeeper.harness.services import ServiceError, Services, address_of, published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    import docker
-
+    from benchkeeper.engine import Engine
     from benchkeeper.paths import Paths
 
 STACK = "tenant"
-DOCUMENT = "harness.json"  # what whoever uses the harness later has to know: tokens and ports, mode 0600
 COMPOSE = "compose.json"
-SCHEMA = 1
+TIMEOUT = 90.0  # seconds until everything must answer
+
+
+class TenantError(BenchError):
+    """The tenant that is tested did not come up: that is its own fault, not the bench's."""
 
 
 @dataclass(frozen=True)
@@ -40,171 +50,340 @@ class Wish:
     """What somebody wants of a harness.
 
     Attributes:
-        tenants: How many.
+        tenants: How many tenants replays share.
+        spares: How many more, which a replay has for itself.
         kind: Kind of tenant, see `topology.KINDS`.
         image: Image of the tenant, for kind `image`.
+        binary: Program of the tenant, or a folder with one called `tenant`, for kind `binary`.
+        build_id: What a tenant of another kind says that it was built of; empty when that is not known.
         switches: What is wrong on purpose.
+        port: Loopback port of the edge; 0 for one that the engine chooses.
         rebuild: Nothing of an earlier build is used.
         install: What is missing on this computer may be installed.
-        timeout: Seconds until everything must be healthy.
     """
 
     tenants: int = 2
+    spares: int = 1
     kind: str = topology.BUILTIN
     image: str = ""
+    binary: Path | None = None
+    build_id: str = ""
     switches: topology.Switches = field(default_factory=topology.Switches)
+    port: int = 0
     rebuild: bool = False
     install: bool = True
-    timeout: int = 90
 
 
 def check(wish: Wish) -> None:
     """Refuse a wish that makes no sense. Raises UsageError."""
-    if wish.kind not in topology.KINDS:
-        raise UsageError(f"unknown kind of tenant {wish.kind!r}; there are {', '.join(topology.KINDS)}")
+    if wish.kind not in (topology.BUILTIN, topology.IMAGE, topology.BINARY):
+        raise UsageError(f"a harness has tenants of kind builtin, image or binary, not {wish.kind!r}")
     if (wish.kind == topology.IMAGE) != bool(wish.image):
-        raise UsageError("kind `image` needs the name of an image, and no other kind has one")
+        raise UsageError("kind image needs --image NAME, and no other kind has one")
+    if (wish.kind == topology.BINARY) != bool(wish.binary):
+        raise UsageError("kind binary needs --binary PATH, and no other kind has one")
+    if wish.binary is not None and not os.access(program_of(wish.binary), os.X_OK):
+        raise UsageError(f"{program_of(wish.binary)} is no program that can be run")
+    if wish.kind == topology.BUILTIN and wish.build_id:
+        raise UsageError("the builtin tenant is built now, under an id of this run")
+    topology.tenants(wish.tenants)
+    topology.tenants(wish.tenants + wish.spares)
+
+
+def program_of(binary: Path) -> Path:
+    """Return the program that is meant by a path: itself, or `tenant` in a folder."""
+    return binary / "tenant" if binary.is_dir() else binary
 
 
 class Harness:
-    """One harness that this process holds."""
+    """One harness that this process holds.
 
-    def __init__(self, paths: Paths, wish: Wish, run: owned.OwnedRun, watch: watcher.Watch) -> None:
+    Args:
+        paths: The checkout.
+        wish: What is wanted.
+        run: The run, whose lease is written.
+        watch: Its watcher.
+        stop: Asked again and again: whether to give up.
+    """
+
+    def __init__(self, paths: Paths, wish: Wish, run: owned.OwnedRun, watch: watcher.Watch, stop: Callable[[], bool]) -> None:
         self.paths = paths
         self.wish = wish
         self.run = run
         self.watch = watch
+        self._stop = stop
         self.folder = Path(run.state_directory())
         self.seconds: dict[str, float] = {}
-        self.document: dict[str, Any] = {}
+        self._services: Services | None = None
+        self._plan: topology.Plan | None = None
+        self._place: Place | None = None
 
     @property
     def project(self) -> str:
         """Name of the compose project."""
         return f"bk-{self.run.lease.run.lower()}"
 
-    def up(self) -> dict[str, Any]:
-        """Bring everything up; return what its users have to know, which is also in the run's directory."""
-        begun = time.monotonic()
-        engine, tags = setup.prepare(self.paths, STACK, install=self.wish.install)
-        build_id = topology.check_build_id(f"{self.run.lease.run}-{images.tree_hash(self._sources)[:12]}")
-        tag = f"benchkeeper/harness:{self.run.lease.run.lower()}"
-        plan = self._plan(tags, tag, build_id)
-        for name, values in plan.environments().items():
-            _private(Path(plan.env_files[name]), "".join(f"{key}={value}\n" for key, value in sorted(values.items())))
-        _private(self.folder / COMPOSE, json.dumps(plan.document(), indent=1, sort_keys=True))
-        build = {"name": tag, "context": str(self._sources), "args": {"BASE": tags["runtime"], "GIT_SHA": build_id}}
-        self.seconds["setup"] = time.monotonic() - begun
-        begun = time.monotonic()
-        with phase("harness", f"bringing {len(plan.tenants)} tenants up"):
-            self._play("present", builds=[build], rebuild=self.wish.rebuild, timeout=self.wish.timeout)
-        self.seconds["up"] = time.monotonic() - begun
-        self.document = self._describe(engine.client, plan)
-        _private(self.folder / DOCUMENT, json.dumps(self.document, indent=1, sort_keys=True))
-        return self.document
+    @property
+    def place(self) -> Place:
+        """What its users have to know. Raises UnfitError when it is not up."""
+        if self._place is None:
+            raise UnfitError("the harness is not up")
+        return self._place
 
     @property
-    def _sources(self) -> Path:
-        return self.paths.stacks / STACK / "reference"
+    def plan(self) -> topology.Plan:
+        """What it consists of. Raises UnfitError when it is not up."""
+        if self._plan is None:
+            raise UnfitError("the harness is not up")
+        return self._plan
 
-    def _plan(self, tags: Mapping[str, str], parts: str, build_id: str) -> topology.Plan:
-        table = yaml.safe_load((self.paths.stacks / STACK / "harness" / "edge.yml").read_text(encoding="utf-8"))
+    def up(self) -> Place:
+        """Bring everything up; return what its users have to know.
+
+        Raises:
+            TenantError: The tenant does not come up; everything else did, or would have.
+            UnfitError: The bench does not.
+        """
+        begun = time.monotonic()
+        engine, tags = setup.prepare(self.paths, STACK, install=self.wish.install)
+        self.seconds["setup"] = time.monotonic() - begun
+        sources = self.paths.stacks / STACK / "reference"
+        built = topology.check_build_id(f"{self.run.lease.run}-{images.tree_hash(sources)[:12]}")
+        tag = f"benchkeeper/harness:{self.run.lease.run.lower()}"
+        tenant = self.wish.image or (f"{tag}-binary" if self.wish.binary else tag)
+        if self.wish.image:
+            self._need_image(engine, tenant)
+        build = {tag: _once(lambda: self._build(engine, tag, sources, {"BASE": tags["runtime"], "GIT_SHA": built}))}
+        if self.wish.binary:
+            build[tenant] = _once(lambda: self._package(engine, tenant, tags["runtime"]))
+        begun = time.monotonic()
+        self._plan = self._make_plan(topology.Images(tags["services"], tag, tenant), built)
+        self._services = Services(engine.client, self._write(self._plan), self._plan.environments(), self._stop)
+        with phase("harness", f"bringing {len(self._plan.tenants)} tenants, their servers and the edge up"):
+            self._blamed(lambda: self.services.up(TIMEOUT, build))
+        self.seconds["up"] = time.monotonic() - begun
+        return self._describe()
+
+    def stopped(self) -> bool:
+        """Return whether somebody asked to stop."""
+        return self._stop()
+
+    @property
+    def services(self) -> Services:
+        """What runs. Raises UnfitError when it is not up."""
+        if self._services is None:
+            raise UnfitError("the harness is not up")
+        return self._services
+
+    def _blamed(self, act: Callable[[], object]) -> None:
+        """Do something with the services; a tenant that does not come up is not the bench's fault."""
+        try:
+            act()
+        except ServiceError as error:
+            if error.service.startswith("tenant-"):
+                raise TenantError(str(error)) from error
+            raise
+
+    def switch(self, switches: topology.Switches) -> list[str]:
+        """Bring bugs back, or take them away: services that are to behave otherwise are made anew. Return their names."""
+        begun = time.monotonic()
+        plan = self.plan
+        table = edge_table(self.paths)
+        changed = replace(plan, switches=switches, edge=edge.read(table, switches.edge_profile, switches.edge))
+        self._plan = changed
+        names: list[str] = []
+        self._blamed(lambda: names.extend(self.services.again(self._write(changed), changed.environments(), TIMEOUT)))
+        if names:
+            self._describe()
+        self.seconds["switch"] = self.seconds.get("switch", 0.0) + time.monotonic() - begun
+        return names
+
+    def _need_image(self, engine: Engine, name: str) -> None:
+        if images.find(engine.client, name) is None:
+            raise UsageError(f"there is no image {name} on this computer's engine; load it, or build it, and try again")
+
+    def _build(self, engine: Engine, tag: str, context: Path, arguments: Mapping[str, str]) -> None:
+        command = [str(engine.program), "build", "--tag", tag]
+        for key, value in {**self.run.labels, "benchkeeper.kind": "image"}.items():
+            command += ["--label", f"{key}={value}"]
+        for key, value in arguments.items():
+            command += ["--build-arg", f"{key}={value}"]
+        if self.wish.rebuild:
+            command.append("--no-cache")
+        images.checked([*command, str(context)], None, tag, self.paths.work / "logs" / "build-harness.log")
+
+    def _package(self, engine: Engine, tag: str, base: str) -> None:
+        """Put a program from outside into an image, on what our own parts run on."""
+        binary = self.wish.binary or Path()
+        context = self.folder / "binary"
+        context.mkdir(mode=0o700)
+        if binary.is_dir():
+            shutil.copytree(binary, context / "app")
+        else:
+            (context / "app").mkdir()
+            shutil.copy2(binary, context / "app" / "tenant")
+        lines = ("ARG BASE", "FROM ${BASE}", "COPY app /app", "WORKDIR /app", 'CMD ["/app/tenant"]')
+        (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self._build(engine, tag, context, {"BASE": base})
+
+    def _make_plan(self, chosen: topology.Images, build_id: str) -> topology.Plan:
         switches = self.wish.switches
         plan = topology.Plan(
             project=self.project,
             labels=self.run.labels,
-            images=topology.Images(tags["services"], parts, self.wish.image or parts),
-            tenants=topology.tenants(self.wish.tenants),
+            images=chosen,
+            tenants=topology.tenants(self.wish.tenants + self.wish.spares),
             switches=switches,
-            edge=edge.read(table, switches.edge_profile, switches.edge),
+            edge=edge.read(edge_table(self.paths), switches.edge_profile, switches.edge),
             build_id=build_id,
             key=base64.b64encode(os.urandom(32)).decode("ascii"),
             mask=secrets.token_hex(16),
+            port=self.wish.port,
         )
         return plan.with_env_files(self.folder)
 
-    def _play(self, state: str, **more: Any) -> None:
-        values = {"state": state, "folder": str(self.folder), "project": self.project, "owned_labels": self.run.labels, **more}
-        piece = player.Play(
-            playbook=self.paths.root / "playbooks" / "harness.yml",
-            inventory=self.paths.inventory,  # only this computer itself is played on
-            root=self.paths.root,
-            values=values,
-            private=self.folder / "runner",
-            events=self.folder / f"events-{state}.jsonl",
-        )
-        log = self.folder / f"{state}.log"
-        code = player.play_through(piece, lambda: None, log)
-        if code != 0:
-            last = "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:])
-            raise UnfitError(f"the harness is not {'up' if state == 'present' else 'down'} (exit {code}):\n{last}")
+    def _write(self, plan: topology.Plan) -> dict[str, object]:
+        """Write down what compose needs to look at it, or to take it down; return the document."""
+        document = plan.document()
+        for name, values in plan.environments().items():
+            lines = "".join(f"{key}={value}\n" for key, value in sorted(values.items()))
+            write_private(Path(plan.env_files[name]), lines)
+        write_private(self.folder / COMPOSE, json.dumps(document, indent=1, sort_keys=True))
+        return document
 
-    def _describe(self, client: docker.DockerClient, plan: topology.Plan) -> dict[str, Any]:
-        ports = published(client, self.project)
-        return {
-            "schema": SCHEMA,
-            "run": self.run.lease.run,
-            "project": self.project,
-            "build_id": plan.build_id,
-            "kind": self.wish.kind,
-            "edge": f"http://127.0.0.1:{ports['edge']}",
-            "stub": f"http://127.0.0.1:{ports['stub']}",
-            "redis": f"redis://127.0.0.1:{ports['redis']}",
-            "switches": {
-                key: sorted(value) if isinstance(value, frozenset) else value for key, value in asdict(plan.switches).items()
-            },
-            "tenants": [
-                {
-                    "name": one.name,
-                    "host": one.host,
-                    "org": one.org,
-                    "admin_token": one.admin_token,
-                    "direct": f"http://127.0.0.1:{ports[one.service]}",
-                    "database": f"postgres://harness:{one.database_password}@127.0.0.1:{ports[f'postgres-{one.name}']}/molecule",
-                }
-                for one in plan.tenants
-            ],
-        }
+    def _describe(self) -> Place:
+        plan, services = self.plan, self.services
+        inside = f"{self.project}_inside"
+        front = services.container("edge")
+        ports = topology.PORTS
+
+        def described(one: topology.Tenant) -> TenantPlace:
+            base = f"postgres-{one.name}"
+            return TenantPlace(
+                name=one.name,
+                host=one.host,
+                org=one.org,
+                direct=f"http://{services.address(one.service)}:{ports['tenant']}",
+                admin_token=one.admin_token,
+                database=f"postgres://harness:{one.database_password}@{services.address(base)}:{ports['postgres']}/molecule",
+            )
+
+        everybody = [described(one) for one in plan.tenants]
+        self._place = Place(
+            run=self.run.lease.run,
+            kind=self.wish.kind,
+            build_id=plan.build_id if self.wish.kind == topology.BUILTIN else self.wish.build_id,
+            edge=f"http://127.0.0.1:{published(front, ports['edge'])}",
+            edge_direct=f"http://{address_of(front, inside)}:{ports['edge']}",
+            stub=f"http://{services.address('stub')}:{ports['stub']}",
+            redis=f"redis://{services.address('redis')}:{ports['redis']}",
+            tenants=tuple(everybody[: self.wish.tenants]),
+            spares=tuple(everybody[self.wish.tenants :]),
+        )
+        place.write(self.folder, self._place)
+        return self._place
+
+    def save_logs(self, folder: Path) -> None:
+        """Keep what every service printed, without secrets; before anything is taken down."""
+        if self._services is None or self._plan is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Redactor  # noqa: PLC0415 - on failure only
+
+        known = [value for one in self._plan.tenants for value in (one.admin_token, one.database_password, one.usage_token)]
+        redactor = Redactor([*known, self._plan.key, self._plan.mask])
+        for name in self._plan.document()["services"]:
+            text = self._services.logs(name)
+            if text:
+                (folder / f"{name}.log").write_text(redactor.text(text), encoding="utf-8")
 
     def down(self) -> list[str]:
-        """Take everything down and prove that nothing is left; return what is."""
+        """Take everything down and prove that nothing is left; return what is, and what was made without the run's labels."""
         begun = time.monotonic()
-        if (self.folder / COMPOSE).exists():
-            with phase("harness", "taking it down"):
-                self._play("absent")
-        outcome = self.run.end()
+        with phase("harness", "taking everything down"):
+            outcome = self.run.end()
         self.seconds["down"] = time.monotonic() - begun
         if not outcome.left:
             self.watch.dismiss()
-        return [str(one) for one in outcome.left]
+        left = [f"{one['kind']} {one['name']} is left: {one['why']}" for one in outcome.left]
+        return left + [f"{one['kind']} {one['name']} has not the run's labels: {one['why']}" for one in outcome.strays]
 
     def keep(self) -> None:
         """Leave it as it is until somebody takes it down."""
         self.run.keep()
         self.watch.dismiss()
-        say("harness", f"it stays: ./bench harness down --run {self.run.lease.run}")
+        say("harness", f"it stays, at {self.place.edge}; take it down with: ./bench harness down --run {self.run.lease.run}")
 
 
-def begin(paths: Paths, wish: Wish) -> Harness:
+def edge_table(paths: Paths) -> object:
+    """Return the table of headers that the edge is configured from."""
+    return yaml.safe_load((paths.stacks / STACK / "harness" / "edge.yml").read_text(encoding="utf-8"))
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """Return what does something once, whoever asks first; who asks meanwhile waits, and a failure is everybody's."""
+    lock, done, failed = threading.Lock(), threading.Event(), []
+
+    def call() -> None:
+        with lock:
+            if not done.is_set():
+                done.set()
+                try:
+                    act()
+                except UnfitError as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    return call
+
+
+def begin(paths: Paths, wish: Wish, stop: Callable[[], bool] = lambda: False) -> Harness:
     """Sweep what dead runs left, then begin a run: nothing was made before its lease and its watcher are there."""
     check(wish)
     watcher.sweep_left_over(paths)
+    # The watcher asks the engine before it says that it watches.
+    engines.ensure(install=wish.install)
     run = owned.begin(paths, STACK)
-    return Harness(paths, wish, run, watcher.watch(run))
+    return Harness(paths, wish, run, watcher.watch(run), stop)
 
 
-def published(client: docker.DockerClient, project: str) -> dict[str, int]:
-    """Return the loopback port of each service of a project that has one."""
-    found: dict[str, int] = {}
-    for container in client.containers.list(filters={"label": [f"com.docker.compose.project={project}"]}):
-        service = str(container.labels["com.docker.compose.service"])
-        for bound in (container.attrs["NetworkSettings"]["Ports"] or {}).values():
-            for one in bound or ():
-                if one["HostIp"] == "127.0.0.1":
-                    found[service] = int(one["HostPort"])
-    return found
+def kept(paths: Paths, run_id: str | None) -> _owned_runs.RunLease:
+    """Return the lease of the harness that stays. Raises UsageError when there is none, or more than one and none is named."""
+    directory = owned.directory(paths)
+    found = []
+    for name in _owned_runs.names(directory):
+        lease = _owned_runs.read(_owned_runs.where(directory, name))
+        if lease is not None and lease.stack == STACK and not lease.trouble and run_id in (None, lease.run):
+            state = _owned_runs.state(lease, time.time())
+            if state == _owned_runs.KEPT or (run_id and state != _owned_runs.DEAD):
+                found.append(lease)
+    if not found:
+        raise UsageError(f"there is no harness{f' {run_id}' if run_id else ''} that stays; bring one up: ./bench harness up")
+    if len(found) > 1:
+        raise UsageError(f"more than one harness stays; name one with --run: {', '.join(one.run for one in found)}")
+    return found[0]
 
 
-def _private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+def folder_of(lease: _owned_runs.RunLease) -> Path:
+    """Return the directory of a run's harness. Raises UnfitError when it is gone."""
+    try:
+        directories = _owned_dirs.find(RealFiles(), lease.roots, lease.ownership())
+    except (OSError, OwnershipError) as error:
+        raise UnfitError(f"the directory of run {lease.run} cannot be looked for: {error}") from error
+    for one in directories:
+        if (Path(one.path) / place.FILE).is_file():
+            return Path(one.path)
+    raise UnfitError(f"the directory of run {lease.run} is gone; remove the rest: ./bench harness down --run {lease.run}")
+
+
+def take_down(paths: Paths, run_id: str | None) -> list[str]:
+    """Take a harness down that stayed; return what is left of it."""
+    lease = kept(paths, run_id)
+    run = owned.take_over(paths, lease.run)
+    watch = watcher.watch(run)
+    with phase("harness", f"taking {lease.run} down"):
+        outcome = run.end()
+    if not outcome.left:
+        watch.dismiss()
+    return [f"{one['kind']} {one['name']}: {one['why']}" for one in (*outcome.left, *outcome.strays)]

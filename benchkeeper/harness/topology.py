@@ -1,7 +1,8 @@
 """What a harness consists of: a compose document for one run. Pure: names, secrets and images come in, a document goes out.
 
-Two networks. `inside` joins everything and leads nowhere. `door` exists because the engine publishes no port of an internal
-network: it masquerades nothing, so what is sent from it is never answered. Ports are the engine's choice, on loopback only.
+Two networks. `inside` joins everything and leads nowhere; this computer reaches what is on it by its address, and nobody else does.
+`door` has the edge alone, because the engine publishes no port of an internal network: it masquerades nothing, so what is sent from
+it is never answered. The edge's port is the engine's choice unless somebody chose it, and on loopback only.
 """
 
 from __future__ import annotations
@@ -83,20 +84,17 @@ def check_build_id(build_id: str) -> str:
     return build_id
 
 
-def _health(test: Sequence[str], retries: int = 40) -> dict[str, Any]:
-    # Asked often while it starts, so that nobody waits for the next question; seldom afterwards.
-    return {
-        "test": ["CMD", *test],
-        "interval": "5s",
-        "timeout": "5s",
-        "retries": retries,
-        "start_period": "30s",
-        "start_interval": "250ms",
-    }
+def _health(test: Sequence[str]) -> dict[str, Any]:
+    # For people and for compose. Whoever waits for a service asks it itself.
+    return {"test": ["CMD", *test], "interval": "10s", "timeout": "5s", "retries": 6, "start_period": "30s"}
 
 
 def _http_health(port: int, path: str) -> dict[str, Any]:
     return _health(["python3", "-c", _ALIVE.format(port=port, path=path)])
+
+
+def _ready(speaks: str, port: int, path: str = "") -> dict[str, Any]:
+    return {"x-ready": {"speaks": speaks, "port": port, **({"path": path} if path else {})}}
 
 
 def environment(tenant: Tenant, switches: Switches, key: str) -> dict[str, str]:
@@ -142,6 +140,7 @@ class Plan:
         key: SECRETS_ENCRYPTION_KEY of the run.
         mask: STUB_MASK_KEY of the run.
         env_files: Where each service's environment is, by service: nothing secret stands in the document itself.
+        port: Loopback port of the edge; 0 for one that the engine chooses.
     """
 
     project: str
@@ -154,6 +153,7 @@ class Plan:
     key: str = field(repr=False)
     mask: str = field(repr=False)
     env_files: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
 
     def with_env_files(self, folder: Path) -> Plan:
         """Return the plan with a file for each service's environment, below a directory that is the run's alone."""
@@ -186,36 +186,37 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """Return the compose document (JSON is YAML)."""
-        inside, both = ["inside"], ["inside", "door"]
         services: dict[str, Any] = {
-            "redis": self._service(
-                self.images.services, ["redis-server", "--save", "", "--protected-mode", "no"], both, publish=PORTS["redis"]
-            )
-            | {"healthcheck": _health(["redis-cli", "ping"])},
-            "stub": self._service(self.images.parts, ["python3", "-m", "stub"], both, publish=PORTS["stub"])
-            | {"healthcheck": _http_health(PORTS["stub"], "/healthz")},
-            "canvas": self._service(self.images.parts, ["python3", "-m", "canvas"], inside)
-            | {"healthcheck": _http_health(PORTS["canvas"], "/")},
+            "redis": self._service(self.images.services, list(_REDIS))
+            | {"healthcheck": _health(["redis-cli", "ping"]), **_ready("redis", PORTS["redis"])},
+            "stub": self._service(self.images.parts, ["python3", "-m", "stub"])
+            | {"healthcheck": _http_health(PORTS["stub"], "/healthz"), **_ready("http", PORTS["stub"], "/healthz")},
+            "canvas": self._service(self.images.parts, ["python3", "-m", "canvas"])
+            | {"healthcheck": _http_health(PORTS["canvas"], "/"), **_ready("http", PORTS["canvas"], "/")},
         }
         for one in self.tenants:
             database = f"postgres-{one.name}"
-            services[database] = self._service(self.images.services, ["database", "serve"], both, publish=PORTS["postgres"]) | {
+            services[database] = self._service(self.images.services, ["database", "serve"]) | {
                 # Over the network: while it is still being furnished it listens on its socket only.
                 "healthcheck": _health(["pg_isready", "-q", "-h", "127.0.0.1", "-U", "harness", "-d", "molecule"]),
                 "stop_signal": "SIGINT",
+                **_ready("postgres", PORTS["postgres"]),
             }
-            ready = {name: {"condition": "service_healthy"} for name in (database, "redis", "stub")}
-            services[one.service] = self._service(self.images.tenant, None, both, publish=PORTS["tenant"]) | {
+            needed = {name: {"condition": "service_healthy"} for name in (database, "redis", "stub")}
+            services[one.service] = self._service(self.images.tenant, None) | {
                 "healthcheck": _http_health(PORTS["tenant"], "/health"),
-                "depends_on": {**ready, "canvas": {"condition": "service_started"}},
+                "depends_on": {**needed, "canvas": {"condition": "service_started"}},
+                **_ready("http", PORTS["tenant"], "/health"),
             }
-        services["edge"] = self._service(self.images.services, ["edge"], both, publish=PORTS["edge"]) | {
-            "depends_on": {one.service: {"condition": "service_healthy"} for one in self.tenants}
+        # It resolves names when it is asked, so it does not wait for those behind it.
+        services["edge"] = self._service(self.images.services, ["edge"], ("inside", "door")) | {
+            "ports": [{"target": PORTS["edge"], "host_ip": "127.0.0.1", "protocol": "tcp", "mode": "host", **self._port()}],
+            "environment": {"EDGE_CONFIG": self.edge_config().replace("$", "$$")},  # compose fills in what has one
+            **_ready("http", PORTS["edge"], "/__edge/buildinfo"),
         }
         for name in self.environments():
             if name in self.env_files:
                 services[name]["env_file"] = [self.env_files[name]]
-        services["edge"]["environment"] = {"EDGE_CONFIG": self.edge_config().replace("$", "$$")}  # compose fills in what has one
         # No masquerading: what is sent from the door has an address that nobody can answer.
         door = {
             "driver": "bridge",
@@ -228,9 +229,10 @@ class Plan:
             "networks": {"inside": {"internal": True, "labels": dict(self.labels)}, "door": door},
         }
 
-    def _service(
-        self, image: str, command: Sequence[str] | None, networks: Sequence[str], publish: int | None = None
-    ) -> dict[str, Any]:
+    def _port(self) -> dict[str, str]:
+        return {"published": str(self.port)} if self.port else {}
+
+    def _service(self, image: str, command: Sequence[str] | None, networks: Sequence[str] = ("inside",)) -> dict[str, Any]:
         found: dict[str, Any] = {
             "image": image,
             "pull_policy": "never",
@@ -243,6 +245,4 @@ class Plan:
         }
         if command is not None:
             found["command"] = list(command)
-        if publish is not None:
-            found["ports"] = [{"target": publish, "host_ip": "127.0.0.1", "protocol": "tcp", "mode": "host"}]
         return found

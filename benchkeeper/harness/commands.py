@@ -1,0 +1,136 @@
+"""`./bench harness` and `./bench replays`: what was typed, judged in full, becomes a wish."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchkeeper import validate, watcher
+from benchkeeper.console import complain, say
+from benchkeeper.errors import UsageError
+from benchkeeper.harness import edge, gate, life, place, replays, seed, suite, topology
+from benchkeeper.interrupts import Signals
+
+if TYPE_CHECKING:
+    import argparse
+
+    from benchkeeper.paths import Paths
+
+PARTS = ("tenant", "stub", "edge")
+SEED = "seed"
+HIGHEST_PORT = 65535
+
+
+def wish_of(options: argparse.Namespace, paths: Paths) -> life.Wish:
+    """Return what was wished for. Raises UsageError."""
+    binary = None
+    if options.binary is not None:
+        binary = Path(validate.plain_text(options.binary, "the program")).absolute()
+        if not binary.exists():
+            raise UsageError(f"no such program: {validate.shown(options.binary)}")
+    wish = life.Wish(
+        tenants=validate.number(options.tenants, "--tenants", 1, topology.MOST_TENANTS - 1),
+        kind=options.tenant,
+        image=validate.plain_text(options.image, "the image") if options.image is not None else "",
+        binary=binary,
+        build_id=topology.check_build_id(options.build_id) if options.build_id else "",
+        switches=switches_of(options, paths),
+        port=validate.number(options.port, "--port", 0, HIGHEST_PORT),
+        rebuild=options.rebuild or os.environ.get("REBUILD") == "1",
+        install=not options.no_install,
+    )
+    life.check(wish)
+    return wish
+
+
+def switches_of(options: argparse.Namespace, paths: Paths) -> topology.Switches:
+    """Return which version is played, and what is wrong on purpose. Raises UsageError."""
+    found: dict[str, list[str]] = {part: [] for part in PARTS}
+    for text in options.breaks:
+        part, _, name = validate.plain_text(text, "the break").partition(":")
+        if part not in PARTS or not name:
+            raise UsageError(f"a break is tenant:NAME, stub:NAME or edge:NAME, not {validate.shown(text)}")
+        found[part].append(name)
+    recorded = options.version == SEED
+    if recorded:
+        found["tenant"].append("all")
+        found["stub"].append("all")
+        found["edge"] += edge.SEED
+    table = life.edge_table(paths)
+    edge.read(table, options.edge_profile, frozenset(found["edge"]))
+    return topology.Switches(
+        profile="seed" if recorded else "current",
+        edge_profile=options.edge_profile,
+        tenant=tuple(sorted(set(found["tenant"]))),
+        stub=tuple(sorted(set(found["stub"]))),
+        edge=frozenset(found["edge"]),
+    )
+
+
+def folder_of_replays(paths: Paths) -> Path:
+    """Return where replays are dropped."""
+    return paths.stacks / life.STACK / "replays"
+
+
+def run_harness(options: argparse.Namespace, paths: Paths) -> int:
+    """Run one of the harness's verbs; return the exit code."""
+    run_id = None if options.run_id is None else validate.run_id(options.run_id)
+    if options.names and options.action != "replay":
+        raise UsageError(f"`./bench harness {options.action}` takes no names")
+    if options.action == "up":
+        return _up(paths, wish_of(options, paths))
+    watcher.sweep_left_over(paths)
+    if options.action == "down":
+        return _down(paths, run_id)
+    if options.action == SEED:
+        return _seed(paths, run_id)
+    chosen = replays.find(folder_of_replays(paths), options.names)
+    return suite.again(paths, chosen, run_id)
+
+
+def _up(paths: Paths, wish: life.Wish) -> int:
+    with Signals().taken() as signals:
+        signals.told = complain
+        harness = life.begin(paths, wish, lambda: bool(signals.first))
+        up = False
+        try:
+            found = harness.up()
+            gate.wait_until_reachable(found)
+            gate.check(harness)
+            up = not signals.first
+        finally:
+            if up:
+                harness.keep()
+            else:
+                harness.save_logs(suite.results_of(paths, harness.run.lease.run) / "services")
+                for text in harness.down():
+                    complain(text)
+    if signals.first:
+        return 128 + signals.first
+    for one in found.everybody:
+        say("harness", f"tenant {one.name}: {found.edge} with `Host: {one.host}` and `X-Molecule-Org-Id: {one.org}`")
+    say("harness", f"tokens, databases, stub: {harness.folder / place.FILE}")
+    return 0
+
+
+def _seed(paths: Paths, run_id: str | None) -> int:
+    found = place.read(life.folder_of(life.kept(paths, run_id)))
+    for name, ids in seed.seed(found).items():
+        print(f"{name.upper()}_PARENT_ID={ids.parent_id}")
+        print(f"{name.upper()}_CHILD_ID={ids.child_id}")
+    return 0
+
+
+def _down(paths: Paths, run_id: str | None) -> int:
+    left = life.take_down(paths, run_id)
+    for text in left:
+        complain(f"left: {text}")
+    return 4 if left else 0
+
+
+def run_replays(options: argparse.Namespace, paths: Paths) -> int:
+    """Boot, seed, run and take down; return the exit code."""
+    chosen = replays.find(folder_of_replays(paths), options.names)
+    keep = options.keep or os.environ.get("KEEP_UP") == "1"
+    return suite.run(paths, suite.Order(chosen, wish_of(options, paths), options.prove, keep))
