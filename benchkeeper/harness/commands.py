@@ -68,9 +68,11 @@ def switches_of(options: argparse.Namespace, paths: Paths) -> topology.Switches:
     )
 
 
-def folder_of_replays(paths: Paths) -> Path:
-    """Return where replays are dropped."""
-    return paths.stacks / life.STACK / "replays"
+def folder_of_replays(options: argparse.Namespace, paths: Paths) -> Path:
+    """Return where replays are dropped: the stack's folder, unless another one is named."""
+    if options.folder is None:
+        return paths.stacks / life.STACK / "replays"
+    return Path(validate.plain_text(options.folder, "the folder")).absolute()
 
 
 def run_harness(options: argparse.Namespace, paths: Paths) -> int:
@@ -85,7 +87,7 @@ def run_harness(options: argparse.Namespace, paths: Paths) -> int:
         return _down(paths, run_id)
     if options.action == SEED:
         return _seed(paths, run_id)
-    chosen = replays.find(folder_of_replays(paths), options.names)
+    chosen = replays.find(folder_of_replays(options, paths), options.names)
     return suite.again(paths, chosen, run_id)
 
 
@@ -131,6 +133,6 @@ def _down(paths: Paths, run_id: str | None) -> int:
 
 def run_replays(options: argparse.Namespace, paths: Paths) -> int:
     """Boot, seed, run and take down; return the exit code."""
-    chosen = replays.find(folder_of_replays(paths), options.names)
+    chosen = replays.find(folder_of_replays(options, paths), options.names)
     keep = options.keep or os.environ.get("KEEP_UP") == "1"
     return suite.run(paths, suite.Order(chosen, wish_of(options, paths), options.prove, keep))

@@ -342,8 +342,8 @@ def begin(paths: Paths, wish: Wish, stop: Callable[[], bool] = lambda: False) ->
     """Sweep what dead runs left, then begin a run: nothing was made before its lease and its watcher are there."""
     check(wish)
     watcher.sweep_left_over(paths)
-    # The watcher asks the engine before it says that it watches.
-    engines.ensure(install=wish.install)
+    if engines.connect() is None:
+        engines.ensure(install=wish.install)  # the watcher asks the engine before it says that it watches
     run = owned.begin(paths, STACK)
     return Harness(paths, wish, run, watcher.watch(run), stop)
 
