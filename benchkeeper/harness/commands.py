@@ -14,6 +14,7 @@ from benchkeeper.interrupts import Signals
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from benchkeeper.paths import Paths
 
@@ -88,7 +89,7 @@ def run_harness(options: argparse.Namespace, paths: Paths) -> int:
     if options.action == SEED:
         return _seed(paths, run_id)
     chosen = replays.find(folder_of_replays(options, paths), options.names)
-    return suite.again(paths, chosen, run_id)
+    return _tell(suite.again(paths, chosen, run_id), chosen)
 
 
 def _up(paths: Paths, wish: life.Wish) -> int:
@@ -135,4 +136,10 @@ def run_replays(options: argparse.Namespace, paths: Paths) -> int:
     """Boot, seed, run and take down; return the exit code."""
     chosen = replays.find(folder_of_replays(options, paths), options.names)
     keep = options.keep or os.environ.get("KEEP_UP") == "1"
-    return suite.run(paths, suite.Order(chosen, wish_of(options, paths), options.prove, keep))
+    return _tell(suite.run(paths, suite.Order(chosen, wish_of(options, paths), options.prove, keep)), chosen)
+
+
+def _tell(record: suite.Record, chosen: Sequence[replays.Replay]) -> int:
+    for line in suite.table(record, chosen):
+        print(line)
+    return record.exit_code

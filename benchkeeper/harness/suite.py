@@ -110,8 +110,8 @@ def check(order: Order) -> None:
             raise UsageError(f"replay {one.name} has no break: it cannot be shown that it can fail")
 
 
-def run(paths: Paths, order: Order) -> int:
-    """Do all of it; return the exit code."""
+def run(paths: Paths, order: Order) -> Record:
+    """Do all of it; return what it came to, which is written down, too."""
     check(order)
     record = Record(kind=order.wish.kind)
     begun = time.monotonic()
@@ -132,9 +132,7 @@ def run(paths: Paths, order: Order) -> int:
     if signals.first:
         record.blame(128 + signals.first, f"ended by signal {signals.first}: what was not run has proven nothing")
     write_down(results_of(paths, record.run), record)
-    for line in table(record, order.chosen):
-        print(line)
-    return record.exit_code
+    return record
 
 
 @contextlib.contextmanager
@@ -285,8 +283,8 @@ def table(record: Record, chosen: Sequence[replays.Replay]) -> list[str]:
     return lines
 
 
-def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) -> int:
-    """Run replays against a harness that stays, with a lease of their own; return the exit code."""
+def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) -> Record:
+    """Run replays against a harness that stays, with a lease of their own; return what it came to."""
     lease = life.kept(paths, run_id)
     place_ = place.read(life.folder_of(lease))
     record = Record(kind=place_.kind, build_id=place_.build_id)
@@ -318,6 +316,4 @@ def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) ->
     if signals.first:
         record.blame(128 + signals.first, f"ended by signal {signals.first}: what was not run has proven nothing")
     write_down(results_of(paths, record.run), record)
-    for line in table(record, chosen):
-        print(line)
-    return record.exit_code
+    return record
