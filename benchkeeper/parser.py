@@ -127,7 +127,9 @@ def _add_bench(command: Adder) -> None:
 
 def _tenants(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", metavar="PATH", help="replays of another folder than the stack's")
-    parser.add_argument("--tenant", default="builtin", choices=("builtin", "image", "binary"), help="kind (default: %(default)s)")
+    kinds = ("builtin", "image", "binary", "url")
+    parser.add_argument("--tenant", default="builtin", choices=kinds, help="kind (default: %(default)s)")
+    parser.add_argument("--at", metavar="FILE", help="where the tenants are, with --tenant url")
     parser.add_argument("--tenants", default="2", metavar="N", help="tenants that replays share (default: %(default)s)")
     parser.add_argument("--image", metavar="NAME", help="the tenant's image, with --tenant image")
     parser.add_argument("--binary", metavar="PATH", help="the tenant's program, or a folder with one, with --tenant binary")

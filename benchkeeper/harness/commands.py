@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchkeeper import validate, watcher
 from benchkeeper.console import complain, say
 from benchkeeper.errors import UsageError
-from benchkeeper.harness import edge, gate, life, place, replays, seed, suite, topology
+from benchkeeper.harness import edge, far, gate, life, place, replays, seed, suite, topology
 from benchkeeper.interrupts import Signals
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run_harness(options: argparse.Namespace, paths: Paths) -> int:
     if options.action == SEED:
         return _seed(paths, run_id)
     chosen = replays.find(folder_of_replays(options, paths), options.names)
-    return _tell(suite.again(paths, chosen, run_id), chosen)
+    return _tell(suite.again(paths, chosen, place.read(life.folder_of(life.kept(paths, run_id)))), chosen)
 
 
 def _up(paths: Paths, wish: life.Wish) -> int:
@@ -135,8 +135,20 @@ def _down(paths: Paths, run_id: str | None) -> int:
 def run_replays(options: argparse.Namespace, paths: Paths) -> int:
     """Boot, seed, run and take down; return the exit code."""
     chosen = replays.find(folder_of_replays(options, paths), options.names)
+    if options.tenant == topology.URL:
+        return _far(options, paths, chosen)
     keep = options.keep or os.environ.get("KEEP_UP") == "1"
     return _tell(suite.run(paths, suite.Order(chosen, wish_of(options, paths), options.prove, keep)), chosen)
+
+
+def _far(options: argparse.Namespace, paths: Paths, chosen: Sequence[replays.Replay]) -> int:
+    if options.at is None:
+        raise UsageError("--tenant url needs --at FILE: where the tenants are")
+    if options.prove or options.keep or options.breaks:
+        raise UsageError("what runs elsewhere is not ours to break or to keep")
+    found = far.read(Path(validate.plain_text(options.at, "the file")).absolute())
+    watcher.sweep_left_over(paths)
+    return _tell(suite.again(paths, chosen, found), chosen)
 
 
 def _tell(record: suite.Record, chosen: Sequence[replays.Replay]) -> int:

@@ -172,15 +172,7 @@ def _use(harness: life.Harness, order: Order, record: Record) -> None:
             )
             record.seconds["prove"] = time.monotonic() - begun
         place_ = harness.place
-    after = replays.cursor(place_)
-    begun = time.monotonic()
-    session = replays.Session(place_, seeded, harness.folder / "replays", logs, marks, harness.stopped)
-    with phase("replay", f"{len(order.chosen)} replays"):
-        record.outcomes = session.run(order.chosen, replays.say_outcome)
-    record.seconds["replays"] = time.monotonic() - begun
-    judge(record, harness.stopped())
-    for text in replays.complaints(place_, after):
-        record.blame(1, text)
+    _play(replays.Session(place_, seeded, harness.folder / "replays", logs, marks, harness.stopped), order.chosen, record)
 
 
 def judge(record: Record, stopped: bool) -> None:
@@ -283,10 +275,8 @@ def table(record: Record, chosen: Sequence[replays.Replay]) -> list[str]:
     return lines
 
 
-def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) -> Record:
-    """Run replays against a harness that stays, with a lease of their own; return what it came to."""
-    lease = life.kept(paths, run_id)
-    place_ = place.read(life.folder_of(lease))
+def again(paths: Paths, chosen: Sequence[replays.Replay], place_: place.Place) -> Record:
+    """Run replays against what somebody else brought up, with a lease of their own; return what it came to."""
     record = Record(kind=place_.kind, build_id=place_.build_id)
     with Signals().taken() as signals:
         signals.told = complain
@@ -295,15 +285,13 @@ def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) ->
         record.run = run.lease.run
         try:
             with _told(record):
+                wrong = gate.answering(place_)
+                if wrong:
+                    raise gate.GateError("what answers is not what was meant: " + "; ".join(wrong))
                 seeded = seed.seed(place_)
-                after = replays.cursor(place_)
-                logs = results_of(paths, record.run) / "logs"
-                folder = Path(run.state_directory())
+                folder, logs = Path(run.state_directory()), results_of(paths, record.run) / "logs"
                 session = replays.Session(place_, seeded, folder, logs, run.environment, lambda: bool(signals.first))
-                record.outcomes = session.run(chosen, replays.say_outcome)
-                judge(record, bool(signals.first))
-                for text in replays.complaints(place_, after):
-                    record.blame(1, text)
+                _play(session, chosen, record)
         finally:
             try:
                 outcome = run.end()
@@ -317,3 +305,16 @@ def again(paths: Paths, chosen: Sequence[replays.Replay], run_id: str | None) ->
         record.blame(128 + signals.first, f"ended by signal {signals.first}: what was not run has proven nothing")
     write_down(results_of(paths, record.run), record)
     return record
+
+
+def _play(session: replays.Session, chosen: Sequence[replays.Replay], record: Record) -> None:
+    """Run replays and judge them; what the stub was asked unexpectedly meanwhile is a failure of the run."""
+    place_ = session.place
+    after = replays.cursor(place_) if place_.stub else 0
+    begun = time.monotonic()
+    with phase("replay", f"{len(chosen)} replays"):
+        record.outcomes = session.run(chosen, replays.say_outcome)
+    record.seconds["replays"] = time.monotonic() - begun
+    judge(record, session.stop())
+    for text in replays.complaints(place_, after) if place_.stub else ():
+        record.blame(1, text)
