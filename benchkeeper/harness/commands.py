@@ -36,7 +36,7 @@ def wish_of(options: argparse.Namespace, paths: Paths) -> life.Wish:
         image=validate.plain_text(options.image, "the image") if options.image is not None else "",
         binary=binary,
         build_id=topology.check_build_id(options.build_id) if options.build_id else "",
-        switches=switches_of(options, paths),
+        switches=switches(paths, options.breaks, version=options.version, edge_profile=options.edge_profile),
         port=validate.number(options.port, "--port", 0, HIGHEST_PORT),
         rebuild=options.rebuild or os.environ.get("REBUILD") == "1",
         install=not options.no_install,
@@ -45,24 +45,29 @@ def wish_of(options: argparse.Namespace, paths: Paths) -> life.Wish:
     return wish
 
 
-def switches_of(options: argparse.Namespace, paths: Paths) -> topology.Switches:
-    """Return which version is played, and what is wrong on purpose. Raises UsageError."""
+def switches(paths: Paths, breaks: Sequence[str], *, version: str, edge_profile: str) -> topology.Switches:
+    """Return which version is played, and what is wrong on purpose. Raises UsageError.
+
+    Args:
+        paths: The checkout.
+        breaks: ``PART:NAME``, see `PARTS`.
+        version: `current` or `seed`.
+        edge_profile: A profile of the edge's table.
+    """
     found: dict[str, list[str]] = {part: [] for part in PARTS}
-    for text in options.breaks:
+    for text in breaks:
         part, _, name = validate.plain_text(text, "the break").partition(":")
         if part not in PARTS or not name:
             raise UsageError(f"a break is tenant:NAME, stub:NAME or edge:NAME, not {validate.shown(text)}")
         found[part].append(name)
-    recorded = options.version == SEED
+    recorded = version == SEED
     if recorded:
         found["tenant"].append("all")
-        found["stub"].append("all")
         found["edge"] += edge.SEED
-    table = life.edge_table(paths)
-    edge.read(table, options.edge_profile, frozenset(found["edge"]))
+    edge.read(life.edge_table(paths), edge_profile, frozenset(found["edge"]))
     return topology.Switches(
         profile="seed" if recorded else "current",
-        edge_profile=options.edge_profile,
+        edge_profile=edge_profile,
         tenant=tuple(sorted(set(found["tenant"]))),
         stub=tuple(sorted(set(found["stub"]))),
         edge=frozenset(found["edge"]),
