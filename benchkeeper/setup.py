@@ -52,6 +52,14 @@ def prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine,
         return _prepare(paths, stack, install=install)
 
 
+def prepare_images(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine, dict[str, str]]:
+    """Make the engine and a stack's own images ready, for what needs no machine; return them (images by short name)."""
+    with only_one(paths):
+        engine = engines.ensure(install=install)
+        wanted = {name: one for name, one in images.recipes(paths, stack, []).items() if one.stack == stack}
+        return engine, images.ensure(engine, paths, wanted, install=install)
+
+
 def _prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine, dict[str, str]]:
     keeper_program.ensure(paths)
     engine = engines.ensure(install=install)

@@ -145,7 +145,7 @@ class Harness:
             UnfitError: The bench does not.
         """
         begun = time.monotonic()
-        engine, tags = setup.prepare(self.paths, STACK, install=self.wish.install)
+        engine, tags = setup.prepare_images(self.paths, STACK, install=self.wish.install)
         self.seconds["setup"] = time.monotonic() - begun
         sources = self.paths.stacks / STACK / "reference"
         built = topology.check_build_id(f"{self.run.lease.run}-{images.tree_hash(sources)[:12]}")

@@ -40,7 +40,7 @@ HEADER = """#!/bin/sh
 def stranger() -> Iterator[Any]:
     """Somebody else's container and network on the same engine, one label of ours away from being ours: it must stay."""
     engine, paths = client(), checkout()
-    _engine, tags = setup.prepare(paths, "tenant", install=True)
+    _engine, tags = setup.prepare_images(paths, "tenant", install=True)
     carried = {labels.OWNER: paths.checkout_id, labels.STACK: "tenant-2", labels.RUN: "somebody"}
     name = f"sandbox-{paths.checkout_id}"
     network = engine.networks.create(name, labels=carried, internal=True)
@@ -232,7 +232,7 @@ def test_an_engine_that_goes_away_is_told_and_nothing_stays(tmp_path: Path) -> N
 
 def test_other_kinds_of_tenant_pass_the_same_replays() -> None:
     paths = checkout()
-    engine, tags = setup.prepare(paths, "tenant", install=True)
+    engine, tags = setup.prepare_images(paths, "tenant", install=True)
     name, build = f"benchkeeper-test/tenant:{paths.checkout_id}", "from-outside-1"
     arguments = [f"BASE={tags['runtime']}", f"GIT_SHA={build}"]
     command = [str(engine.program), "build", "-t", name, *(word for one in arguments for word in ("--build-arg", one))]

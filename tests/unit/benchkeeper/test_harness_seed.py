@@ -29,7 +29,7 @@ class Tenants:
         self.made += 1
         if self.odd == "refuses":
             return 422, {"error": "MISSING_BYOK_CREDENTIAL"}
-        row = {"id": f"{host}-{self.made}", **wanted}
+        row = {"id": f"{host}-{self.made}", **wanted, "tier": wanted["tier"] or 3}
         if self.odd == "forgets":
             row["parent_id"] = None
         self.rows[host].append(row)
@@ -80,8 +80,8 @@ def place(url: str) -> Place:
 def test_each_tenant_gets_a_workspace_and_one_below_it_once(tenants: Tenants) -> None:
     first = seed.seed(place(tenants.url))
     rows = {name: [(row["name"], row["tier"], row.get("parent_id")) for row in found] for name, found in tenants.rows.items()}
-    assert rows["alpha"] == [("alpha-parent", 0, None), ("alpha-child", 1, first["alpha"].parent_id)]
-    assert rows["beta"] == [("beta-parent", 0, None), ("beta-child", 1, first["beta"].parent_id)]
+    assert rows["alpha"] == [("alpha-parent", 3, None), ("alpha-child", 1, first["alpha"].parent_id)]
+    assert rows["beta"] == [("beta-parent", 3, None), ("beta-child", 1, first["beta"].parent_id)]
     assert seed.seed(place(tenants.url)) == first
     assert tenants.made == 4
 
