@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TIMEOUT = 10.0  # seconds for one statement
-GO = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+GO = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user"
 
 
 async def _tell(url: str, statements: Sequence[tuple[str, tuple[str, ...]]]) -> None:

@@ -34,8 +34,9 @@ class FarCache(MemoryCache):
     """Keys that are not in this process: while one request waits for them, others go on."""
 
     async def get(self, key: str) -> str | None:
+        value = await super().get(key)
         await asyncio.sleep(TRIP)
-        return await super().get(key)
+        return value
 
 
 @dataclass(frozen=True)
