@@ -4,7 +4,7 @@
 # bug_class: a rule that knows the path and forgets the method
 # timeout: 30
 # needs: shared
-# break: { tenant: [method-blind-guard] }
+# break: { tenant: [method-blind-guard, guard-off, telling-guard] }
 # ///
 """A public path is public for the method that it is meant for; any other one reaches nothing without an organisation."""
 

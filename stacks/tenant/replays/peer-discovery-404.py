@@ -4,7 +4,7 @@
 # bug_class: five causes, one message
 # timeout: 30
 # needs: shared
-# break: { tenant: [mute-not-found] }
+# break: { tenant: [mute-not-found, guard-off, telling-guard] }
 # ///
 """A workspace that is not there is told to those who may know, and only to them.
 

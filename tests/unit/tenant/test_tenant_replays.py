@@ -98,3 +98,37 @@ def test_what_a_replay_needs_and_is_not_given_is_said(name: str, tmp_path: Path)
     assert verdict.code != 0
     if PATHS[name].suffix == ".py" and not name.startswith("test_"):
         assert (verdict.code, "skipped: " in verdict.output.splitlines()[-1]) == (77, True), verdict.output
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ('replay.check(False, "it does not hold"); raise SkipError("and that is missing")', 1),
+        ('raise SkipError("that is missing")', 77),
+        ('must(False, "it does not hold")', 1),
+        ("raise ConnectionResetError", 1),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", 143),
+        ("pass", 0),
+    ],
+)
+def test_whatever_ends_a_replay_what_it_made_goes(ending: str, code: int, tmp_path: Path) -> None:
+    script = tmp_path / "ending.py"
+    lines = (
+        "#!/usr/bin/env python3",
+        "import os, signal, time",
+        "from _harness import SkipError, must, run",
+        "def play(replay):",
+        "    replay.workspace(replay.tenants()[0])",
+        f"    {ending}",
+        "run(play)",
+    )
+    script.write_text("\n".join(lines), encoding="utf-8")
+    script.chmod(0o755)
+
+    async def story() -> None:
+        async with harness(tmp_path, Wish()) as up:
+            before = up.names()
+            verdict = await play(script, {**up.environment, "PYTHONPATH": str(REPLAYS)}, tmp_path / "scratch")
+            assert (verdict.code, up.names() == before) == (code, True), verdict.output
+
+    asyncio.run(story())
