@@ -44,4 +44,5 @@ for tenant in $HARNESS_TENANTS; do
 done
 check 421 "$(status "$address:$port")" "an address is no tenant"
 check 421 "$(status "" 1.0)" "no name is no tenant"
+[ $red = 0 ] || echo "failed: not every name is as it should be"
 exit $red

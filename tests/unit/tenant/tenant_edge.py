@@ -23,35 +23,43 @@ class Edge:
         build_id: What it says that it was built of.
         breaks: What it does wrong, by the names of `benchkeeper.harness.edge.BREAKS`.
         port: Where it listens.
+        inner: Where it listens, too, and where everybody has another address.
     """
 
     upstreams: Mapping[str, int]
     build_id: str
     breaks: frozenset[str]
     port: int = 0
-    _server: asyncio.Server | None = None
+    inner: int = 0
+    _servers: list[asyncio.Server] = field(default_factory=list)
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def up(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=MAX_HEAD)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listen("127.0.0.1")
+        self.inner = await self._listen("192.0.2.1")
 
     async def down(self) -> None:
-        if self._server:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+    async def _listen(self, peer: str) -> int:
+        """Listen for clients that count as this address; give the port."""
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._serve(reader, writer, peer))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+        self._servers.append(await asyncio.start_server(connected, "127.0.0.1", 0, limit=MAX_HEAD))
+        return int(self._servers[-1].sockets[0].getsockname()[1])
 
     def has(self, name: str) -> bool:
         return f"edge-{name}" in self.breaks
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             first, headers = parse(await reader.readuntil(b"\r\n\r\n"))
             given = {name.lower(): value for name, value in headers}
@@ -63,7 +71,6 @@ class Edge:
             elif (port := self._upstream(host)) is None:
                 writer.write(answer("421 Misdirected Request", ""))
             else:
-                peer = writer.get_extra_info("peername")[0]
                 await self._pass(reader, writer, port, head(first, self._rewritten(headers, given, host, peer)))
         writer.close()
 

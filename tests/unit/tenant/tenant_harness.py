@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from stub.app import Stub
+
 REPLAYS = ROOT / "stacks" / "tenant" / "replays"
 BUILD = "run1-0123456789ab"
 TRIP = 0.005  # seconds that a Redis across a network takes
@@ -62,7 +64,7 @@ class Harness:
 
     environment: dict[str, str]
     tenants: dict[str, Running]
-    stub: str
+    stub: Stub
 
     def names(self) -> dict[str, list[str]]:
         """Give the names of all workspaces, by tenant."""
@@ -92,17 +94,17 @@ async def harness(folder: Path, wish: Wish) -> AsyncIterator[Harness]:
         edge = Edge(upstreams, BUILD, frozenset(wish.breaks.get("edge", ())))
         await edge.up()
         stack.push_async_callback(edge.down)
-        stub = f"http://127.0.0.1:{around.plane.port}"
         env |= {
             "HARNESS_BASE": f"http://127.0.0.1:{edge.port}",
+            "HARNESS_EDGE_DIRECT": f"http://127.0.0.1:{edge.inner}",
             "HARNESS_TENANTS": " ".join(wish.names),
             "HARNESS_BUILD_ID": BUILD,
             "HARNESS_RUN": "run1",
             "HARNESS_KIND": "builtin",
-            "HARNESS_STUB": stub,
+            "HARNESS_STUB": f"http://127.0.0.1:{around.plane.port}",
             "HARNESS_STUB_CURSOR": str(around.plane.stub.journal.cursor),
         }
-        yield Harness(env, tenants, stub)
+        yield Harness(env, tenants, around.plane.stub)
 
 
 def host(name: str) -> str:

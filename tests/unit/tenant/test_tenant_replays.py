@@ -73,6 +73,8 @@ def test_all_are_green_side_by_side_and_again_and_leave_nothing(tmp_path: Path) 
                 verdicts = await together(up, tmp_path)
                 assert {name: one.output for name, one in verdicts.items() if one.code} == {}
             assert up.names() == before
+            wrong = [one.path for one in up.stub.journal.after(0) if one.unexpected or one.complaint]
+            assert wrong == [], "the control plane was asked for what it does not know, or answered wrongly"
 
     asyncio.run(story())
 
