@@ -8,7 +8,7 @@
 # ///
 """Clients behind the edge are counted one by one, so that one of them cannot use up what the others have.
 
-Through the edge this is two clients: on its inner side it comes from another address. Past the edge it stands where the edge stands,
+Through the edge this is two clients: on its inner side it has another address. Past the edge it stands where the edge stands,
 and names clients that nobody else can be.
 """
 

@@ -33,7 +33,7 @@ def replay() -> Iterator[Replay]:
 @pytest.fixture
 def tenant(replay: Replay) -> Tenant:
     """One of the harness's tenants."""
-    return replay.tenants()[0]
+    return replay.tenants()[-1]
 
 
 def answered(tenant: Tenant, method: str, path: str, wanted: int, body: Any = None, **how: Any) -> Any:

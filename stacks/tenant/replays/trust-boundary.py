@@ -34,7 +34,7 @@ def refused(replay: Replay, tenant: Tenant, what: str, body: dict[str, object]) 
 
 def play(replay: Replay) -> None:
     """Say all that at every place that takes texts."""
-    tenant = replay.tenants()[0]
+    tenant = replay.tenants()[-1]
     known = replay.workspace(tenant)
     for text in MEANING:
         refused(replay, tenant, f"the name {text!r}", {"name": f"{replay.title(tenant)} {text}"})
