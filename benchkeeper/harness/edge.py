@@ -17,6 +17,8 @@ BREAKS = {
     "edge-drops-upgrades": "a WebSocket cannot be opened through it, as through the recorded mirror",
     "edge-buffers": "an event stream arrives when it ends",
     "edge-believes-clients": "X-Forwarded-For and X-Real-IP of a client pass as they came",
+    "edge-believes-hosts": "X-Forwarded-Host and X-Forwarded-Proto of a client pass as they came",
+    "edge-is-stale": "it says another build than the one that was just started",
 }
 SEED = ("edge-serves-unknown-hosts", "edge-drops-upgrades")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,200}[a-z0-9])?\Z")
@@ -98,12 +100,18 @@ def config(edge: Edge, upstreams: Mapping[str, str], build_id: str) -> str:
     if "edge-believes-clients" in edge.breaks:
         headers["X-Forwarded-For"] = "$http_x_forwarded_for"
         headers["X-Real-IP"] = "$http_x_real_ip"
+    if "edge-believes-hosts" in edge.breaks:
+        headers["X-Forwarded-Host"] = "$http_x_forwarded_host"
+        headers["X-Forwarded-Proto"] = "$http_x_forwarded_proto"
     upgrades = "edge-drops-upgrades" not in edge.breaks
     headers["Connection"] = "$edge_connection" if upgrades else ""
     if upgrades:
         headers["Upgrade"] = "$http_upgrade"
     rows = "\n".join(f"            proxy_set_header {name} {_quoted(value)};" for name, value in headers.items())
-    buffering = "on" if "edge-buffers" in edge.breaks else "off"
+    buffers = "edge-buffers" in edge.breaks
+    # A tenant asks not to be buffered, and nginx would do as it is told.
+    buffering = "on;\n            proxy_ignore_headers X-Accel-Buffering" if buffers else "off"
+    build = f"{build_id}-before" if "edge-is-stale" in edge.breaks else build_id
     return f"""\
 worker_processes 1;
 pid /run/nginx.pid;
@@ -125,14 +133,14 @@ http {{
         client_max_body_size {edge.body_limit};
         location = /__edge/buildinfo {{
             default_type application/json;
-            return 200 {_quoted(f'{{"git_sha": "{build_id}"}}')};
+            return 200 {_quoted(f'{{"git_sha": "{build}"}}')};
         }}
         location / {{
             if ($edge_upstream = "") {{ return 421; }}
             proxy_pass http://$edge_upstream;
             proxy_http_version 1.1;
             proxy_buffering {buffering};
-            proxy_request_buffering {buffering};
+            proxy_request_buffering {"on" if buffers else "off"};
             proxy_read_timeout {edge.read_timeout};
 {rows}
         }}

@@ -13,7 +13,7 @@ from stub.app import Seen as StubSeen
 from stub.app import Stub
 from stub.app import build as build_stub
 from stub.script import Scripted
-from stub.settings import Profile, Settings
+from stub.settings import Defect, Profile, Settings
 from tenant import app, control
 from tenant.boot import boot
 from tenant.core import AgentGone, Tenant
@@ -141,10 +141,12 @@ class CanvasServer:
 
 
 @contextlib.asynccontextmanager
-async def bench(redirect: int = 307, profile: Profile = Profile.SEED) -> AsyncIterator[Bench]:
+async def bench(
+    redirect: int = 307, profile: Profile = Profile.SEED, defects: frozenset[Defect] = frozenset()
+) -> AsyncIterator[Bench]:
     """Set the surroundings up, and take them down."""
     saw: list[Saw] = []
-    plane = await ControlPlane.start(saw, Settings(profile=profile, redirect=redirect))
+    plane = await ControlPlane.start(saw, Settings(profile=profile, redirect=redirect, defects=defects))
     canvas = CanvasServer(saw)
     await canvas.up()
     try:
@@ -184,9 +186,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(env: Mapping[str, str], clock: Clock) -> AsyncIterator[Running]:
-    """Start a tenant with this environment, and stop it."""
-    store, cache = MemoryStore(), MemoryCache()
+async def running(env: Mapping[str, str], clock: Clock, cache: MemoryCache | None = None) -> AsyncIterator[Running]:
+    """Start a tenant with this environment, and stop it; several tenants may share a cache."""
+    store, cache = MemoryStore(), cache or MemoryCache()
     said: list[str] = []
     async with control.client() as http:
         booted = await boot(env, MemoryParts(store, cache), said.append)

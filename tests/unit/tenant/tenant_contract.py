@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tenant.store import Activity, ActivityQuery, BadId, NoParent, Viewport, Workspace
+from tenant.store import Activity, ActivityQuery, BadId, NoParent, Unstorable, Viewport, Workspace
 
 if TYPE_CHECKING:
     from tenant.store import Cache, Store
@@ -152,6 +152,7 @@ async def activity_is_filtered_and_ordered(store: Store) -> None:
     for line in lines:
         await store.add_activity(line)
     await store.add_activity(replace(lines[0], id=str(uuid.uuid4()), workspace_id=two.id))
+    assert await refused(Unstorable, store.add_activity(lines[0]))
 
     async def numbers(**filters: object) -> str:
         found = await store.activities(replace(ActivityQuery(one.id), **filters))  # type: ignore[arg-type]

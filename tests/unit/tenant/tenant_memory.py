@@ -15,6 +15,7 @@ from tenant.store import (
     NoParent,
     StoreDown,
     Token,
+    Unstorable,
     Viewport,
     Workspace,
     checked,
@@ -172,6 +173,8 @@ class MemoryStore:
 
     async def add_activity(self, activity: Activity) -> None:
         self._up()
+        if any(line.id == activity.id for line in self.lines):
+            raise Unstorable
         self.lines.append(activity)
 
     async def activity_exists(self, workspace_id: str, activity_id: str) -> bool:

@@ -217,7 +217,7 @@ def test_behaviour_is_the_mended_server_of_today_unless_asked() -> None:
     assert read({}).behaviour == Behaviour(Profile.CURRENT, frozenset())
     asked = Behaviour.from_env({"TENANT_PROFILE": "seed", "TENANT_DEFECTS": "all"})
     assert asked == Behaviour(Profile.SEED, ALL_DEFECTS)
-    assert read({"TENANT_DEFECTS": "one-bucket,"}).behaviour.defects == {Defect.ONE_BUCKET}
+    assert read({"TENANT_DEFECTS": "one-bucket,"}).behaviour.mistakes == {Defect.ONE_BUCKET}
 
 
 def test_keys_and_urls() -> None:

@@ -77,6 +77,8 @@ class Pipeline:
         if (refused := self._count(call)) is not None:
             return refused
         verdict = self._guard.judge(request.method, path, call.host, request.headers)
+        if verdict is Verdict.TOLD:
+            return as_json({"error": f"this tenant belongs to {tenant.settings.org_id}"}, 403)
         if verdict is not Verdict.PASS:
             return as_json(MISSING, 400) if verdict is Verdict.MISSING else bare(404)
         call.headers += security(path)

@@ -1,4 +1,4 @@
-"""Which server the builtin is: the guard of the seed or of today, and which of the recorded defects it brings back."""
+"""Which server the builtin is: the guard of the seed or of today, and which mistakes it makes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,40 @@ class Defect(StrEnum):
     """Redis keys do not say whose they are, so tenants on one Redis see each other's."""
 
 
-ALL_DEFECTS = frozenset(Defect)
+class Regression(StrEnum):
+    """A mistake that the recorded server did not make: what a replay has to notice all the same. Never part of `all`."""
+
+    STALE_BUILD = "stale-build"
+    """It is another build than the one that was deployed."""
+    GUARD_OFF = "guard-off"
+    """The guard lets everybody pass, whatever the organisation."""
+    TELLING_GUARD = "telling-guard"
+    """The guard tells a stranger that there is something, and whose it is."""
+    MUTE_NOT_FOUND = "mute-not-found"
+    """A workspace that is not there is answered as the guard hides everything: a 404 that says nothing."""
+    RACED_NUMBERS = "raced-numbers"
+    """A message's id is made of a number that is read and written back: two at once get the same, and one is lost."""
+    OLDEST_FIRST = "oldest-first"
+    """Activity comes oldest first."""
+    IGNORED_LIMIT = "ignored-limit"
+    """Activity comes without a limit."""
+    INCLUSIVE_BEFORE = "inclusive-before"
+    """`before_ts` gives the line of that very moment again, so that paging never ends."""
+    ONE_SIDED_PEERS = "one-sided-peers"
+    """`peer_id` gives what came from a peer, but not what went to it."""
+    UNCHECKED_FILTERS = "unchecked-filters"
+    """A filter that is none is ignored, so that everything comes."""
+    RAW_TEXTS = "raw-texts"
+    """Names and roles are taken with what would change the meaning of the files and prompts that carry them."""
+    LOOSE_PATHS = "loose-paths"
+    """Templates and directories may lead out of their folder."""
+    UNDEAD_TOKENS = "undead-tokens"
+    """A token that was revoked still counts."""
+
+
+Mistake = Defect | Regression
+
+ALL_DEFECTS: frozenset[Mistake] = frozenset(Defect)
 
 
 @dataclass(frozen=True)
@@ -60,26 +93,30 @@ class Behaviour:
 
     Attributes:
         profile: Whose routing contract it keeps.
-        defects: The mistakes it makes.
+        mistakes: The mistakes it makes.
     """
 
     profile: Profile = Profile.CURRENT
-    defects: frozenset[Defect] = field(default_factory=frozenset)
+    mistakes: frozenset[Mistake] = field(default_factory=frozenset)
 
-    def has(self, defect: Defect) -> bool:
+    def has(self, mistake: Mistake) -> bool:
         """Say whether this mistake is made."""
-        return defect in self.defects
+        return mistake in self.mistakes
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Behaviour:
-        """Read TENANT_PROFILE (seed, current) and TENANT_DEFECTS (all, or names and commas); ValueError names what is unknown."""
+        """Read TENANT_PROFILE (seed, current) and TENANT_DEFECTS; ValueError names what is unknown.
+
+        TENANT_DEFECTS is `all`, which means the recorded defects, or names of defects and regressions, with commas.
+        """
         profile = env.get("TENANT_PROFILE", "") or Profile.CURRENT
         if profile not in list(Profile):
             raise ValueError(f"TENANT_PROFILE is not one of {', '.join(Profile)}")
         names = {name.strip() for name in env.get("TENANT_DEFECTS", "").split(",") if name.strip()}
         if names == {"all"}:
             return cls(Profile(profile), ALL_DEFECTS)
-        unknown = sorted(names - set(Defect))
+        known: dict[str, Mistake] = {one.value: one for one in (*Defect, *Regression)}
+        unknown = sorted(names - set(known))
         if unknown:
             raise ValueError(f"TENANT_DEFECTS names no defect of ours: {', '.join(unknown)}")
-        return cls(Profile(profile), frozenset(Defect(name) for name in names))
+        return cls(Profile(profile), frozenset(known[name] for name in names))

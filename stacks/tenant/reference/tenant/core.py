@@ -10,7 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from tenant.addresses import Resolve
-from tenant.behaviour import Defect
+from tenant.behaviour import Defect, Mistake
 from tenant.fields import BadBody, Fields
 from tenant.hub import Hub
 from tenant.limit import Clock, RateLimit
@@ -73,9 +73,9 @@ class Tenant:
         self.limit = RateLimit(self.settings.rate_limit, self.clock)
         self.org_token_limit = RateLimit(ORG_TOKENS_PER_MINUTE, self.clock)
 
-    def has(self, defect: Defect) -> bool:
+    def has(self, mistake: Mistake) -> bool:
         """Say whether this mistake is made."""
-        return self.settings.behaviour.has(defect)
+        return self.settings.behaviour.has(mistake)
 
     def key(self, workspace_id: str, part: str = "") -> str:
         """Give a Redis key; on a Redis that several tenants share it says whose it is."""

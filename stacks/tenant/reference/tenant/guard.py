@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tenant import control_paths
-from tenant.behaviour import Behaviour, Defect, Profile
+from tenant.behaviour import Behaviour, Defect, Profile, Regression
 
 ORG_HEADER = "X-Molecule-Org-Id"
 FLY_HEADER = "Fly-Replay-Src"
@@ -25,11 +25,12 @@ MISSING = {
 
 
 class Verdict(Enum):
-    """What the guard says: let it pass, hide that anything is here, or tell that the organisation is missing."""
+    """What the guard says: let it pass, hide that anything is here, or tell that the organisation is missing, or wrong."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     HIDE = "hide"
     MISSING = "missing"
+    TOLD = "told"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Guard:
         Returns:
             The verdict of the first rule that applies, in the contract's order.
         """
-        if not self.org_id or self._public(method, path) or self._proxied(method, path):
+        off = not self.org_id or self.behaviour.has(Regression.GUARD_OFF)
+        if off or self._public(method, path) or self._proxied(method, path):
             return Verdict.PASS
         named = headers.get(ORG_HEADER, "").strip()
         replayed = fly_state(headers.get(FLY_HEADER, ""))
@@ -68,7 +70,7 @@ class Guard:
             return Verdict.PASS
         if self.behaviour.profile is Profile.CURRENT and not named and not headers.get(FLY_HEADER, "").strip():
             return Verdict.MISSING
-        return Verdict.HIDE
+        return Verdict.TOLD if self.behaviour.has(Regression.TELLING_GUARD) else Verdict.HIDE
 
     def _proxied(self, method: str, path: str) -> bool:
         # What the proxy would not take falls to the UI, which is no public place.

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tenant.behaviour import Profile
+from tenant.behaviour import Profile, Regression
 from tenant.core import Call, Tenant
 from tenant.fields import digits, storable
 from tenant.replies import as_json, refusal
@@ -23,13 +23,20 @@ async def listing(tenant: Tenant, call: Call) -> web.StreamResponse:
     """List a workspace's lines."""
     query = read_query(call.id, call.target.query(), datetime.now(UTC))
     if tenant.settings.behaviour.profile is Profile.CURRENT:
-        query = with_history(query, call.target.query())
+        query = with_history(tenant, query, call.target.query())
+    if tenant.has(Regression.IGNORED_LIMIT):
+        query = replace(query, limit=MAX_LIMIT)
     if query.after_id:
         with tenant.blamed("cursor lookup failed"):
             if not await tenant.store.activity_exists(query.workspace_id, query.after_id):
                 raise refusal(410, "since_id is not in the activity of this workspace any more")
     with tenant.blamed("query failed"):
-        return as_json([line(activity) for activity in await tenant.store.activities(query)])
+        rows = await tenant.store.activities(query)
+    if tenant.has(Regression.ONE_SIDED_PEERS) and query.peer_id:
+        rows = [row for row in rows if row.source_id == query.peer_id]
+    if tenant.has(Regression.OLDEST_FIRST):
+        rows.reverse()
+    return as_json([line(row) for row in rows])
 
 
 def read_query(workspace_id: str, given: dict[str, str], now: datetime) -> ActivityQuery:
@@ -59,10 +66,12 @@ def _since(text: str, now: datetime) -> datetime | None:
     return now - timedelta(seconds=min(seconds, MAX_SINCE))
 
 
-def with_history(query: ActivityQuery, given: dict[str, str]) -> ActivityQuery:
+def with_history(tenant: Tenant, query: ActivityQuery, given: dict[str, str]) -> ActivityQuery:
     """Add the filters of today's chat history: whom it was with, and before when."""
-    peer, before = given.get("peer_id", ""), given.get("before_ts", "")
+    peer, before, unchecked = given.get("peer_id", ""), given.get("before_ts", ""), tenant.has(Regression.UNCHECKED_FILTERS)
     if peer and not is_id(peer):
+        if unchecked:
+            return query
         raise refusal(400, "peer_id must be a UUID")
     moment = None
     if before:
@@ -71,7 +80,11 @@ def with_history(query: ActivityQuery, given: dict[str, str]) -> ActivityQuery:
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:
+            if unchecked:
+                return query
             raise refusal(400, "before_ts must be an RFC3339 timestamp")
+        if tenant.has(Regression.INCLUSIVE_BEFORE):
+            moment += timedelta(microseconds=1)
     return replace(query, peer_id=peer, before=moment)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from tenant import access, addresses
+from tenant.behaviour import Regression
 from tenant.core import AgentGone, Call, Tenant
 from tenant.credentials import digest
 from tenant.fields import BadBody, parse
@@ -21,6 +22,7 @@ from tenant.store import Activity, BadId, Workspace
 PLAIN_JSON = "application/json"
 # Names that the platform itself uses as callers; nobody outside may.
 RESERVED = ("system:", "webhook:", "channel:")
+NUMBER_FOR = 300  # seconds that the regression's number is kept
 
 
 async def send(tenant: Tenant, call: Call) -> web.StreamResponse:
@@ -68,7 +70,7 @@ async def _caller(tenant: Tenant, call: Call, caller: str) -> None:
 async def _queue(tenant: Tenant, workspace: Workspace, message: Any, caller: str) -> web.StreamResponse:
     method = str(message.get("method", "")) if isinstance(message, dict) else ""
     activity = Activity(
-        id=str(uuid.uuid4()),
+        id=await _numbered(tenant, workspace.id) if tenant.has(Regression.RACED_NUMBERS) else str(uuid.uuid4()),
         workspace_id=workspace.id,
         activity_type="a2a_receive",
         created_at=datetime.now(UTC),
@@ -82,6 +84,14 @@ async def _queue(tenant: Tenant, workspace: Workspace, message: Any, caller: str
         await tenant.store.add_activity(activity)
     tenant.hub.publish(Event("ACTIVITY_LOGGED", workspace.id, {"activity_type": activity.activity_type, "method": method}))
     return as_json({"status": "queued", "delivery_mode": "poll", "method": method}, content_type=PLAIN_JSON)
+
+
+async def _numbered(tenant: Tenant, workspace_id: str) -> str:
+    """Give the id that the regression makes: what the next number is, is read and written back in two steps."""
+    place = tenant.key(workspace_id, ":messages")
+    number = int(await tenant.cache.get(place) or 0) + 1
+    await tenant.cache.put(place, str(number), NUMBER_FOR)
+    return str(uuid.uuid5(uuid.UUID(workspace_id), str(number)))
 
 
 async def _unreachable(tenant: Tenant, workspace: Workspace) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from tenant.behaviour import Regression
 from tenant.core import Call, Tenant, complains
 from tenant.replies import as_json, as_text
 from tenant.store import Viewport
@@ -16,7 +17,8 @@ async def health(_tenant: Tenant, _call: Call) -> web.StreamResponse:
 
 async def buildinfo(tenant: Tenant, _call: Call) -> web.StreamResponse:
     """Say which build this is."""
-    return as_json({"git_sha": tenant.settings.build_id})
+    build = f"{tenant.settings.build_id}-before" if tenant.has(Regression.STALE_BUILD) else tenant.settings.build_id
+    return as_json({"git_sha": build})
 
 
 async def metrics(tenant: Tenant, _call: Call) -> web.StreamResponse:

@@ -10,12 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from tenant.behaviour import Defect
+from tenant.behaviour import Defect, Regression
 from tenant.core import Call, Tenant, complains
 from tenant.credentials import mint
 from tenant.fields import Fields
 from tenant.hub import Event
-from tenant.replies import as_json, refusal
+from tenant.replies import Refusal, as_json, refusal
 from tenant.store import BadId, CacheDown, Changes, Workspace, is_id
 
 MAX_NAME = 255
@@ -65,25 +65,32 @@ class Wish:
             template=fields.text("template"),
         )
 
-    def check(self) -> None:
+    def check(self, tenant: Tenant) -> None:
         """Refuse what has the right type and the wrong value."""
-        if any(len(text) > MAX_NAME or SPECIAL.search(text) for text in (self.name, self.role or "", self.runtime)):
+        if any(unfit(tenant, text) for text in (self.name, self.role or "", self.runtime)):
             raise refusal(400, "invalid workspace fields")
         if self.delivery_mode not in ("", *MODES):
             raise refusal(400, "delivery_mode must be 'push' or 'poll'")
-        if self.workspace_dir and (not self.workspace_dir.startswith("/") or ".." in self.workspace_dir.split("/")):
-            raise refusal(400, "invalid workspace directory")
         if self.workspace_access not in ACCESS:
             raise refusal(400, "invalid workspace access")
+        if tenant.has(Regression.LOOSE_PATHS):
+            return
+        if self.workspace_dir and (not self.workspace_dir.startswith("/") or ".." in self.workspace_dir.split("/")):
+            raise refusal(400, "invalid workspace directory")
         if ".." in self.template.split("/") or self.template.startswith("/"):
             raise refusal(400, "invalid template")
+
+
+def unfit(tenant: Tenant, text: str) -> bool:
+    """Say whether a text is too long for a name, or would change the meaning of what carries it."""
+    return len(text) > MAX_NAME or (SPECIAL.search(text) is not None and not tenant.has(Regression.RAW_TEXTS))
 
 
 async def create(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Create a workspace under an id of ours; an id that the client sends is ignored (recorded)."""
     with complains(BAD_PAYLOAD):
         wish = Wish.of(await call.fields(BAD_PAYLOAD))
-    wish.check()
+    wish.check(tenant)
     status = ("online" if wish.url else "awaiting_agent") if wish.external else "provisioning"
     made = Workspace(
         id=str(uuid.uuid4()),
@@ -176,7 +183,7 @@ async def found(tenant: Tenant, workspace_id: str, complaint: str = "query faile
     with tenant.blamed(complaint):
         workspace = await tenant.store.get(workspace_id)
     if workspace is None:
-        raise refusal(404, "workspace not found")
+        raise Refusal(404) if tenant.has(Regression.MUTE_NOT_FOUND) else refusal(404, "workspace not found")
     return workspace
 
 
@@ -192,8 +199,7 @@ async def patch(tenant: Tenant, call: Call) -> web.StreamResponse:
     with complains("invalid request body"):
         changes = wanted_changes(fields)
     for name in ("name", "role"):
-        text = str(changes.get(name) or "")
-        if len(text) > MAX_NAME or SPECIAL.search(text):
+        if unfit(tenant, str(changes.get(name) or "")):
             raise refusal(400, f"{name} contains invalid characters")
     _need_id(call)
     with tenant.blamed("failed to update"):
