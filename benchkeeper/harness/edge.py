@@ -121,7 +121,7 @@ http {{
     access_log off;
     server_tokens off;
     # The engine's own names: a tenant that was started anew has another address.
-    resolver 127.0.0.11 valid=5s ipv6=off;
+    resolver 127.0.0.11 valid=1s ipv6=off;
     map $host $edge_upstream {{
         default {default};
 {names}

@@ -54,19 +54,24 @@ def answering(place: Place) -> list[str]:
 
 
 def wait_until_reachable(place: Place, patience: float = PATIENCE) -> None:
-    """Wait until the edge reaches every tenant, whatever that is. Raises GateError."""
+    """Wait until the edge reaches every tenant, and no other under its name: addresses change hands when tenants are made anew.
+
+    Raises:
+        GateError: It does not.
+    """
     end = time.monotonic() + patience
     waiting = list(place.everybody)
     while waiting:
         one = waiting[0]
         try:
-            ready = client.visitor(place.edge, one).ask("GET", "/health").status == 200
+            # Only this tenant knows its administrator; everybody answers /health.
+            answer = client.administrator(place.edge, one).ask("GET", "/workspaces").status
         except client.AnswerError:
-            ready = False
-        if ready:
+            answer = 0
+        if answer == 200:
             waiting.pop(0)
         elif time.monotonic() > end:
-            raise GateError(f"the edge does not reach tenant {one.name} within {patience:g} s")
+            raise GateError(f"the edge does not reach tenant {one.name} within {patience:g} s (it answers {answer or 'nothing'})")
         else:
             time.sleep(BETWEEN)
 
