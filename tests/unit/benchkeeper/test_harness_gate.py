@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def test_another_tenant_under_its_name_is_waited_out(world: World) -> None:
     world.swapped = 3
     gate.wait_until_reachable(place(world.url))
     world.swapped = 10_000
-    with pytest.raises(gate.GateError, match="does not reach tenant alpha .* answers 404"):
+    with pytest.raises(gate.GateError, match=r"does not reach tenant alpha .* answers 404"):
         gate.wait_until_reachable(place(world.url), 0.3)
 
 
@@ -98,7 +99,7 @@ def container(pid: Any, answer: tuple[int, bytes] = (1, b"")) -> Any:
 
 def test_routes_are_the_kernels() -> None:
     ours = gate.destinations(container(os.getpid()))
-    assert ours == [line.split()[1] for line in open("/proc/self/net/route", encoding="ascii").read().splitlines()[1:]]  # noqa: PTH123, SIM115
+    assert ours == [line.split()[1] for line in Path("/proc/self/net/route").read_text(encoding="ascii").splitlines()[1:]]
     table = b"Iface\tDestination\tGateway\neth0\t000014AC\t00000000\n"
     assert gate.destinations(container("none", (0, table))) == ["000014AC"]
     assert gate.destinations(container("none")) == [gate.DEFAULT_ROUTE], "what cannot be seen is not proven"
