@@ -10,7 +10,9 @@ every question, which on two cores costs more than the services take to start.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
+import json
 import socket
 import struct
 import threading
@@ -169,6 +171,13 @@ class Services:
         """Return a service's address on the network that leads nowhere: this computer reaches it, nobody else does."""
         return address_of(self.container(service), f"{self.project}_inside")
 
+    def _address_or_none(self, service: str) -> str:
+        """Return a service's address, empty while it has none: one that ended at once has lost it again."""
+        try:
+            return self.address(service)
+        except UnfitError:
+            return ""
+
     def logs(self, service: str, lines: int = 10000) -> str:
         """Return the end of what a service printed, empty when there is no such container."""
         try:
@@ -272,6 +281,7 @@ class Services:
                 "com.docker.compose.service": name,
                 "com.docker.compose.container-number": "1",
                 "com.docker.compose.oneoff": "False",
+                "com.docker.compose.config-hash": hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest(),
                 **wanted["labels"],
             },
             host_config=config,
@@ -302,10 +312,10 @@ class Services:
             return
         probe = PROBES[ready["speaks"]]
         self._gates[name].waits_for = f"{ready['speaks']} on port {ready['port']}"
-        looked, address = time.monotonic(), self.address(name)
-        while not probe(address, int(ready["port"]), str(ready.get("path", ""))):
-            if time.monotonic() - looked > STATE_LOOK:
-                looked = time.monotonic()
+        looked, address = time.monotonic(), self._address_or_none(name)
+        while not (address and probe(address, int(ready["port"]), str(ready.get("path", "")))):
+            if not address or time.monotonic() - looked > STATE_LOOK:
+                looked, address = time.monotonic(), self._address_or_none(name)
                 state = self._api.inspect_container(identity)["State"]
                 if not state["Running"]:
                     words = self.logs(name, TAIL).strip()

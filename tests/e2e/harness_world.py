@@ -22,7 +22,7 @@ from benchkeeper import labels, processes
 from benchkeeper.paths import checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 SOCKET = "/var/run/docker.sock"
@@ -34,14 +34,20 @@ def client() -> docker.DockerClient:
 
 def owned() -> dict[str, list[str]]:
     """Everything of this checkout's tenant stack that belongs to a run, by run; and directories and processes."""
-    engine, paths = client(), checkout()
+    with contextlib.closing(client()) as engine:
+        return _owned(engine)
+
+
+def _owned(engine: docker.DockerClient) -> dict[str, list[str]]:
+    paths = checkout()
     wanted = {"label": [f"{labels.OWNER}={paths.checkout_id}", f"{labels.STACK}=tenant"]}
     found: dict[str, list[str]] = {}
-    objects: list[tuple[str, str, Any]] = []
-    objects += [("container", one.name, one.labels) for one in engine.containers.list(all=True, filters=wanted)]
-    objects += [("network", one.name, one.attrs["Labels"]) for one in engine.networks.list(filters=wanted)]
-    objects += [("volume", one.name, one.attrs["Labels"]) for one in engine.volumes.list(filters=wanted)]
-    objects += [("image", str(one.tags), one.labels) for one in engine.images.list(filters=wanted)]
+    api = engine.api
+    # Lists alone: what is looked at one by one may go in between.
+    objects = [("container", one["Names"], one["Labels"]) for one in api.containers(all=True, filters=wanted)]
+    objects += [("network", one["Name"], one["Labels"]) for one in api.networks(filters=wanted)]
+    objects += [("volume", one["Name"], one["Labels"]) for one in api.volumes(filters=wanted)["Volumes"] or ()]
+    objects += [("image", one["RepoTags"], one["Labels"]) for one in api.images(filters=wanted)]
     for kind, name, carried in objects:
         run = (carried or {}).get(labels.RUN, "")
         if run not in ("", labels.BENCH):
@@ -84,8 +90,9 @@ class Command:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line.decode("utf-8", "replace")
+        with self.process.stdout as printed:
+            for line in printed:
+                self.text += line.decode("utf-8", "replace")
 
     def until(self, pattern: str, seconds: float = 300.0) -> None:
         """Wait until it has printed something."""
@@ -127,51 +134,58 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-@contextlib.contextmanager
-def relay() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Give a socket behind which the engine is, and what makes it go away."""
-    folder = Path(tempfile.mkdtemp(prefix="bk-relay-"))
-    path = folder / "docker.sock"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(64)
-    links: list[socket.socket] = []
+class Relay:
+    """A socket behind which the engine is, that can go away and come back."""
 
-    def pump(one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                select.select([one], [], [])
-                chunk = one.recv(65536)
-                if not chunk:
-                    break
-                other.sendall(chunk)
-        with contextlib.suppress(OSError):
-            other.shutdown(socket.SHUT_WR)
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="bk-relay-"))
+        self._path = self._folder / "docker.sock"
+        self.host = f"unix://{self._path}"
+        self._links: list[socket.socket] = []
+        self._listeners: list[socket.socket] = []
+        self.come_back()
 
-    def serve() -> None:
+    def come_back(self) -> None:
+        """Listen, and pass on."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self._path))
+        listener.listen(64)
+        self._listeners.append(listener)
+        threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 link, _ = listener.accept()
                 engine = socket.socket(socket.AF_UNIX)
                 engine.connect(SOCKET)
-                links.extend((link, engine))
+                self._links += (link, engine)
                 for pair in ((link, engine), (engine, link)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
+                    threading.Thread(target=_pump, args=pair, daemon=True).start()
 
-    threading.Thread(target=serve, daemon=True).start()
-
-    def go_away() -> None:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for one in links:
+    def go_away(self) -> None:
+        """Break every connection, and take no new one."""
+        self._path.unlink(missing_ok=True)
+        for one in (*self._listeners, *self._links):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+        self._listeners.clear()
+        self._links.clear()
 
-    try:
-        yield f"unix://{path}", go_away
-    finally:
-        go_away()
-        folder.rmdir()
+    def close(self) -> None:
+        """End it for good."""
+        self.go_away()
+        self._folder.rmdir()
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while True:
+            select.select([one], [], [])
+            chunk = one.recv(65536)
+            if not chunk:
+                break
+            other.sendall(chunk)
+    with contextlib.suppress(OSError):
+        other.shutdown(socket.SHUT_WR)

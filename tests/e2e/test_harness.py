@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness_world import Command, client, eventually, owned, relay
+from harness_world import Command, Relay, client, eventually, owned
 
 from benchkeeper import images, labels, setup
+from benchkeeper import owned as ownership
 from benchkeeper.paths import checkout
 
 if TYPE_CHECKING:
@@ -200,7 +201,8 @@ def test_a_replay_that_hangs_a_route_that_nobody_knows_and_a_run_that_skips(tmp_
 
 def test_a_tenant_that_does_not_start_is_its_own_fault(tmp_path: Path) -> None:
     drop(tmp_path, "good.sh", "exit 0")
-    program = tmp_path / "tenant"
+    program = tmp_path / "programs" / "tenant"
+    program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'no such migration' >&2\nexit 7\n", encoding="utf-8")
     program.chmod(0o755)
     command = Command("replays", "--folder", str(tmp_path), "--tenant", "binary", "--binary", str(program))
@@ -217,17 +219,25 @@ def test_what_answers_must_be_what_was_built(tmp_path: Path) -> None:
     assert "what answers is not what was built" in command.text
 
 
-def test_an_engine_that_goes_away_is_told_and_nothing_stays(tmp_path: Path) -> None:
-    drop(tmp_path, "waits.sh", "sleep 15")
-    with relay() as (host, go_away):
-        command = Command("replays", "--folder", str(tmp_path), DOCKER_HOST=host)
+def test_an_engine_that_goes_away_is_told_and_when_it_is_back_the_watcher_cleans_up(tmp_path: Path) -> None:
+    drop(tmp_path, "waits.sh", "sleep 5")
+    engine = Relay()
+    try:
+        command = Command("replays", "--folder", str(tmp_path), DOCKER_HOST=engine.host)
         command.until("1 replays")
-        go_away()
+        engine.go_away()
         assert command.wait(300) == 4
         assert "Once it is back: ./bench reap" in command.text
-    # The lease says behind which socket things are; a person who moved the engine says where it is now.
-    run = result()["run"]
-    assert Command("reap", "--run", run).wait() == 0
+        again = Command("reap", "--run", result()["run"])
+        assert again.wait() == 4
+        assert "not known" in again.text
+    finally:
+        engine.come_back()
+        # The lease goes last, after looks through the same socket.
+        leases = ownership.directory(checkout())
+        eventually(lambda: not list(leases.glob("*.json")), BACK)
+        engine.close()
+    assert owned() == {}
 
 
 def test_other_kinds_of_tenant_pass_the_same_replays() -> None:
