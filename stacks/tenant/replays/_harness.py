@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Pairs = Sequence[tuple[str, str]]
 
-SKIPPED = 77  # exit code of a replay that could not be tried
+RED, UNFIT, SKIPPED = 1, 2, 77  # exit codes: the bug is there; the harness is not as it should be; it could not be tried
 SECONDS = 10.0  # for one request, and for what has to come true
 STEP = 0.05  # seconds between two looks
 ORG = "X-Molecule-Org-Id"
@@ -37,6 +37,10 @@ class SkipError(Exception):
 
 class RedError(Exception):
     """Why it makes no sense to go on: the replay has failed."""
+
+
+class UnfitError(Exception):
+    """What the replay stands on does not work: a failure, but no sign of the bug that it is there for."""
 
 
 def say(text: str) -> None:
@@ -57,6 +61,12 @@ def must(condition: object, message: str) -> None:
     """Fail at once. The message says what has to hold."""
     if not condition:
         raise RedError(message)
+
+
+def fit(condition: object, message: str) -> None:
+    """Fail at once, when what the replay stands on does not work."""
+    if not condition:
+        raise UnfitError(message)
 
 
 def until(look: Callable[[], Any], message: str, seconds: float = SECONDS) -> Any:
@@ -241,7 +251,7 @@ class Replay:
         """Make a workspace that goes with the replay, and return its id."""
         answer = tenant.call("POST", "/workspaces", {"name": self.title(tenant), "runtime": "hermes", **fields})
         made = answer.json or {}
-        must(answer.status == 201 and made.get("id"), f"{tenant.name} makes a workspace (it answered {answer.status})")
+        fit(answer.status == 201 and made.get("id"), f"{tenant.name} makes a workspace (it answered {answer.status})")
         self.forget_later(tenant, made["id"])
         return str(made["id"])
 
@@ -252,7 +262,7 @@ class Replay:
     def agent_token(self, tenant: Tenant, workspace_id: str) -> str:
         """Make a token for a workspace."""
         answer = tenant.call("POST", f"/workspaces/{workspace_id}/tokens")
-        must(answer.status == 201, f"{tenant.name} makes a token (it answered {answer.status})")
+        fit(answer.status == 201, f"{tenant.name} makes a token (it answered {answer.status})")
         return str(answer.json["auth_token"])
 
     def journal(self) -> list[dict[str, Any]]:
@@ -272,7 +282,7 @@ class Replay:
 def journal_after(cursor: int) -> list[dict[str, Any]]:
     """Return the entries of the stub's journal after a cursor."""
     answer = request(given("HARNESS_STUB"), "GET", f"/__stub/journal?after={cursor}", [("Host", "stub")])
-    must(answer.status == 200, f"the stub shows its journal (it answered {answer.status})")
+    fit(answer.status == 200, f"the stub shows its journal (it answered {answer.status})")
     return list(answer.json["entries"])
 
 
@@ -287,7 +297,8 @@ def opened() -> Iterator[Replay]:
             raise
     finally:
         replay.clean()
-    must(not replay.failures, f"{len(replay.failures)} did not hold: {'; '.join(replay.failures)}")
+    if replay.failures:
+        raise RedError(f"{len(replay.failures)} did not hold, the first: {replay.failures[0]}")
 
 
 def run(play: Callable[[Replay], None]) -> NoReturn:
@@ -301,8 +312,11 @@ def run(play: Callable[[Replay], None]) -> NoReturn:
         sys.exit(SKIPPED)
     except RedError as why:
         say(f"failed: {why}")
-        sys.exit(1)
+        sys.exit(RED)
+    except UnfitError as why:
+        say(f"unfit: {why}")
+        sys.exit(UNFIT)
     except (OSError, http.client.HTTPException) as failure:
-        say(f"failed: no usable answer ({type(failure).__name__})")
-        sys.exit(1)
+        say(f"unfit: no usable answer ({type(failure).__name__})")
+        sys.exit(UNFIT)
     sys.exit(0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from _harness import Replay, Tenant, must, run
+from _harness import Replay, Tenant, fit, run
 
 NO_PEERS = ("x", "..%2f..%2fetc%2fpasswd", "'%20OR%20'1'='1", "1;DROP%20TABLE%20activity_logs--")
 NO_TIMES = ("x", "yesterday", "2026-01-01T00:00:00", "'%20OR%20'1'='1", "9999999999999999999")
@@ -23,7 +23,7 @@ def talk(tenant: Tenant, box: str, caller: str, text: str) -> None:
     """Send a message from one workspace to another."""
     body = {"jsonrpc": "2.0", "id": text, "method": "message/send", "params": {"text": text}}
     answer = tenant.call("POST", f"/workspaces/{box}/a2a", body, more=[("X-Workspace-ID", caller)])
-    must(answer.status == 200, f"{tenant.name} leaves a message for pickup (status {answer.status})")
+    fit(answer.status == 200, f"{tenant.name} leaves a message for pickup (status {answer.status})")
 
 
 def play(replay: Replay) -> None:

@@ -14,13 +14,13 @@ import asyncio
 import os
 from typing import Any
 
-from _harness import Replay, Tenant, must, run
+from _harness import Replay, Tenant, fit, run
 
 
 def register(tenant: Tenant, agent: str, url: str) -> None:
     """Let an agent say where it is."""
     answer = tenant.call("POST", "/registry/register", {"id": agent, "url": url, "agent_card": {}}, token="")
-    must(answer.status == 200, f"{tenant.name} takes a registration (it answered {answer.status})")
+    fit(answer.status == 200, f"{tenant.name} takes a registration (it answered {answer.status})")
 
 
 def place(replay: Replay, tenant: Tenant, agent: str) -> Any:

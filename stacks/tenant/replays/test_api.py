@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from _harness import Replay, Tenant, must, opened
+from _harness import UNFIT, Replay, Tenant, must, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,11 @@ def replay() -> Iterator[Replay]:
 
 @pytest.fixture
 def tenant(replay: Replay) -> Tenant:
-    """One of the harness's tenants."""
-    return replay.tenants()[-1]
+    """One of the harness's tenants, which knows its administrator: else nothing below would say anything about the API."""
+    found = replay.tenants()[-1]
+    if (status := found.call("GET", "/workspaces").status) != 200:
+        pytest.exit(f"unfit: {found.name} answers its administrator with {status}", returncode=UNFIT)
+    return found
 
 
 def answered(tenant: Tenant, method: str, path: str, wanted: int, body: Any = None, **how: Any) -> Any:
