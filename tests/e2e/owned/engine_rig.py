@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PLANTED = "benchkeeper-test.checkout"
 ROOT = checkout()
-LOOKS = "100ms"  # between two looks of a reconciler: a test waits for two of them
+LOOKS = "250ms"  # between two looks of a reconciler: a test waits for two of them
 
 
 @dataclass(frozen=True)
