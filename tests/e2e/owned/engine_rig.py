@@ -64,13 +64,12 @@ def make_images(client: Engine) -> Images:
 
 def _without_labels(engine: engines.Engine, client: Engine) -> str:
     """Return an image that is nobody's: labels of an image come down to its containers, and the base has all three of ours."""
-    tag = f"bare-of-labels:{mark()}"
+    tag = bare_tag()
     if images.find(engine.client, tag):
         return tag
     base = client.post("/containers/create", body={"Image": images.base_tag(), "Cmd": ["true"], "Labels": {PLANTED: mark()}})
     with subprocess.Popen([str(engine.program), "export", base["Id"]], stdout=subprocess.PIPE) as out:
-        words = [str(engine.program), "import", f"--change=LABEL {PLANTED}={mark()}", "-", tag]
-        subprocess.run(words, stdin=out.stdout, check=True, capture_output=True)
+        subprocess.run([str(engine.program), "import", "-", tag], stdin=out.stdout, check=True, capture_output=True)
     client.remove(base["Id"], force=True)
     return tag
 
@@ -92,10 +91,15 @@ def sweep_planted(client: Engine) -> None:
         client.remove_volume(one["Name"])
 
 
+def bare_tag() -> str:
+    """Return the name of the image without labels: it is all that says whose it is."""
+    return f"bare-of-labels:{mark()}"
+
+
 def forget_images(client: Engine) -> None:
-    """Remove the images that are nobody's."""
-    for one in client.images({PLANTED: mark()}):
-        client.remove_image(one["Id"], noprune=True)
+    """Remove the image that is nobody's."""
+    with contextlib.suppress(EngineError):  # in use: its containers are named at the end of their test
+        client.remove_image(bare_tag(), noprune=True)
 
 
 def another_checkout(place: Path) -> Paths:
