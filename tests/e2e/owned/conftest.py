@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import Engine
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned_engine import PATIENCE
 
+from benchkeeper import engine as engines
 from benchkeeper import owned
 from benchkeeper.paths import Paths
 from tests.e2e.owned.engine_rig import Images, Rig, Sandbox, another_checkout, forget_images, make_images, sweep_planted
@@ -29,9 +30,10 @@ def client() -> Engine:
 @pytest.fixture(scope="package")
 def made(client: Engine) -> Iterator[Images]:
     """The images; what a killed session left is removed first."""
+    engine = engines.ensure(install=True)
     sweep_planted(client)
     forget_images(client)
-    yield make_images(client)
+    yield make_images(engine, client)
     forget_images(client)
 
 

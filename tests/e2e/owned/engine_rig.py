@@ -47,9 +47,8 @@ class Images:
     bare: str
 
 
-def make_images(client: Engine) -> Images:
+def make_images(engine: engines.Engine, client: Engine) -> Images:
     """Build what is missing; it is cached by content, as all images of this checkout are."""
-    engine = engines.ensure(install=True)
     with setup.only_one(ROOT):
         wanted = {"runtime": images.recipes(ROOT, "tenant", [])["runtime"]}
         runtime = images.ensure(engine, ROOT, wanted, install=True)["runtime"]
