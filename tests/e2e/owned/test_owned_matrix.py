@@ -56,6 +56,7 @@ def test_every_kind_goes_and_only_ours(rig: Rig) -> None:
     assert [one["kind"] for one in outcome.as_json()["removed"]] == ["container", "network", "volume", "image", "directory"]
     assert rig.there(found) == set()
     assert rig.there(others) == set(others)
+    assert rig.kinds_left(theirs) == {*others, "lease"}, "what is looked for at the end of every test is seen when it is there"
 
 
 def test_two_runs_end_at_the_same_time_and_each_takes_only_its_own(rig: Rig) -> None:
