@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, SKIP, XFAIL, NOT_RUN = "pass", "fail", "skip", "xfail", "not run"
 SKIP_CODE = 77
+GROUNDLESS = 2  # what the replay stands on does not work: a failure, and no proof that it sees its bug
 AT_ONCE = 4  # replays beside each other
 GRACE = 2.0  # seconds that a replay has to end when it is asked to
 LOOK = 0.05

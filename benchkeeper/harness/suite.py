@@ -189,8 +189,8 @@ def judge(record: Record, stopped: bool) -> None:
 
 
 def is_red(one: Outcome) -> bool:
-    """Tell whether a replay said by itself that something is wrong: one that hangs, or cannot start, has not."""
-    return one.verdict == FAIL and one.code is not None
+    """Tell whether a replay said by itself that the bug is there: one that hangs, cannot start or has no ground to stand on has not."""
+    return one.verdict == FAIL and one.code not in (None, replays.GROUNDLESS)
 
 
 def _prove(harness: life.Harness, order: Order, record: Record, session: replays.Session) -> None:

@@ -150,6 +150,24 @@ def test_it_stays_until_it_is_taken_down() -> None:
     assert Command("harness", "down").wait() == 2
 
 
+def play(playbook: str, **variables: object) -> str:
+    argv = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), str(ROOT / "playbooks" / playbook), "-e", json.dumps(variables)]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    print(done.stdout[-3000:], done.stderr[-1000:])
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_playbooks_do_the_same() -> None:
+    assert "changed=1" in play("harness.yml", breaks=["tenant:open-peers"])
+    assert "changed=0" in play("harness.yml")
+    assert "changed=1" in play("harness.yml", state="absent")
+    assert "changed=0" in play("harness.yml", state="absent")
+    assert owned() == {}
+    assert "changed=0" in play("replays.yml", names=["unknown-host", "open-peers"])
+
+
 def drop(folder: Path, name: str, body: str, timeout: float = 20, mode: int = 0o755) -> None:
     path = folder / name
     path.write_text(HEADER.format(timeout=timeout) + body + "\n", encoding="utf-8")

@@ -254,6 +254,7 @@ def test_a_run_in_which_all_skip_is_an_error() -> None:
         (Outcome("a", FAIL, code=1), 0),
         (Outcome("a", PASS, code=0), 1),
         (Outcome("a", SKIP, code=77), 1),
+        (Outcome("a", FAIL, code=2), 1),
         (Outcome("a", FAIL, code=None, why="it took longer than 5 s"), 1),
         (Outcome("a", NOT_RUN), 1),
     ],

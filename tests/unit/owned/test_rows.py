@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 UNIT = Path(__file__).parents[1]
+E2E = UNIT.parent / "e2e" / "owned"
 MATRIX, SWEEP, WATCHER, REAP = (UNIT / "owned" / f"test_{name}.py" for name in ("matrix", "sweep", "watcher", "reap"))
 OWNED = UNIT / "owned" / "test__owned.py"
 SPAWNER, FILTER = (UNIT / "spawner_stack" / f"test_{name}.py" for name in ("spawner", "socket_filter"))
@@ -63,6 +64,40 @@ ROWS: dict[str, list[tuple[Path, str]]] = {
     ],
 }
 
+# The same rows on the real engine.
+ON_ENGINE: dict[str, list[tuple[str, str]]] = {
+    "foreign stack survives": [("matrix", "test_what_goes_and_what_stays_on_the_engine")],
+    "AND, not OR": [("matrix", "test_what_goes_and_what_stays_on_the_engine")],
+    "values are exact": [("matrix", "test_what_goes_and_what_stays_on_the_engine")],
+    "per run": [("matrix", "test_two_runs_end_at_the_same_time_and_each_takes_only_its_own")],
+    "every state": [("matrix", "test_every_state_of_the_table_was_tried")],
+    "a label cannot be dropped": [
+        ("backend", "test_extra_environment_that_says_whose_it_is_is_refused_before_anything_is_made"),
+        ("filter", "test_labels_cannot_be_chosen_and_nothing_reaches_past_the_run"),
+    ],
+    "spawned by the backend": [
+        ("backend", "test_engines_of_a_backend_carry_the_triple_and_go_with_the_run"),
+        ("backend", "test_engines_without_the_triple_are_found_by_ancestry_and_fail_the_run"),
+    ],
+    "kill -9 of the runner": [
+        ("killed", "test_kill_9_of_the_supervisor_leaves_nothing"),
+        ("killed", "test_kill_9_of_supervisor_and_watcher_is_cleaned_up_by_the_next_command"),
+    ],
+    "a reaper races a live run": [("killed", "test_a_reaper_that_comes_while_a_run_lives_removes_nothing")],
+    "a second cleanup": [("killed", "test_the_second_cleanup_changes_nothing")],
+    "a cleanup that fails": [
+        ("killed", "test_an_engine_that_cannot_be_reached_is_never_nothing_to_do"),
+        ("killed", "test_an_engine_that_refuses_to_remove_is_told_with_its_reason"),
+    ],
+    "state directories": [("matrix", "test_each_start_has_a_directory_of_its_own_with_one_path_inside_and_outside")],
+    "readiness": [
+        ("backend", "test_a_backend_that_ends_at_once_is_told_at_once_with_its_log"),
+        ("backend", "test_a_backend_that_is_never_ready_is_told_with_port_and_log"),
+        ("backend", "test_a_push_port_that_listens_late_is_waited_for"),
+    ],
+    "the reconciler's view": [("backend", "test_our_cleanup_leaves_the_reconcilers_view_and_the_incidents_turns_it_red")],
+}
+
 
 def defined_in(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
@@ -72,3 +107,9 @@ def defined_in(path: Path) -> set[str]:
 def test_every_row_of_the_matrix_is_tested(row: str) -> None:
     assert ROWS[row]
     assert [name for path, name in ROWS[row] if name not in defined_in(path)] == []
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_the_matrix_is_tested_on_the_real_engine(row: str) -> None:
+    assert ON_ENGINE[row]
+    assert [name for file, name in ON_ENGINE[row] if name not in defined_in(E2E / f"test_owned_{file}.py")] == []
