@@ -189,7 +189,7 @@ def judge(record: Record, stopped: bool) -> None:
 
 
 def is_red(one: Outcome) -> bool:
-    """Tell whether a replay said by itself that the bug is there: one that hangs, cannot start or has no ground to stand on has not."""
+    """Tell whether a replay said by itself that its bug is there: one that hangs, cannot start or stands on nothing has not."""
     return one.verdict == FAIL and one.code not in (None, replays.GROUNDLESS)
 
 

@@ -12,7 +12,7 @@ description:
   - Runs on the controller only, with the interpreter of the checkout's environment.
 version_added: 0.1.0
 author: Benchkeeper maintainers
-extends_documentation_fragment: benchkeeper.core.harness
+extends_documentation_fragment: [benchkeeper.core.harness]
 attributes:
   check_mode:
     support: none
