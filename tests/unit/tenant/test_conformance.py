@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from tenant.behaviour import Defect
-from tenant_play import Outcome, play_all
-from tenant_preconditions import BEFORE, CASES, NOT_PLAYED, RECORDING, ROOT
+from tenant_play import play_all
+from tenant_preconditions import CASES, NOT_PLAYED, RECORDING, ROOT
 from tenant_starts import play_processes
 
+from benchkeeper.conform.player import Outcome
 from benchkeeper.conform.symbols import Symbols
 
 STACK = ROOT / "stacks" / "tenant"
@@ -54,11 +55,6 @@ def test_every_case_is_played_or_has_a_reason(as_seed: dict[int, Outcome]) -> No
     numbers = [case.seq for case in CASES]
     assert sorted([*as_seed, *NOT_PLAYED]) == numbers
     assert all(len(reason.split()) > 5 for reason in NOT_PLAYED.values())
-
-
-def test_preconditions_belong_to_cases_that_exist() -> None:
-    # 276 and 304 only bring the UI back, whichever of them is played.
-    assert set(BEFORE) <= {case.seq for case in CASES}
 
 
 def test_the_defects_are_those_of_the_tenant() -> None:
