@@ -74,7 +74,9 @@ class Listener:
         async with wire.opened(self.target[1], self.target[0]) as (back_reader, back_writer):
             await self._both(reader, writer, back_reader, back_writer)
 
-    async def _both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+    async def _both(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamReader, to: asyncio.StreamWriter
+    ) -> None:
         """Pass bytes on in both directions until the far side ends, or both have."""
         there = asyncio.create_task(self._pump(reader, to))
         here = asyncio.create_task(self._pump(back, writer))

@@ -19,11 +19,11 @@ CONTROL_PLANE, CANVAS, REDIS, POSTGRES = "control plane", "canvas", "redis", "po
 PROVISION = ("POST", "/cp/workspaces/provision")
 NO_BUILD = ""  # a server that nobody stamped
 STUB_CONFIG_STATUS = 501  # what the stub answers to the config request when nothing is scripted
-NUMBERS = {word: number for number, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), 1)}
+NUMBERS = {word: number for number, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1)}
 PAGE = "<html></html>"  # an answer that is no JSON
 # Words with which the recorder speaks of something that it arranged.
 ARRANGED = re.compile(
-    r"\bscripted\b|\binserted\b|\bby SQL\b|\bby the recorder\b|\b(?:is|are|was|were) (?:down|stopped|killed|paused|restarted|full)\b"
+    r"\bscripted\b|\binserted\b|\bby SQL\b|\bby the recorder\b|\b(?:is|are|was|were) (?:down|stopped|killed|paused|full)\b"
     r"|^\w+ down\b|\brefuses? connections\b|\blistens\b|\bclock\b|\bunreachable\b|\blinked with\b|\blies next to\b|\bbeforehand\b"
 )
 
@@ -72,12 +72,14 @@ class Needs:
         down: What is away: `control plane`, `canvas`, `redis`, `postgres`.
         scripts: What the control plane answers; of several that fit the first counts.
         wait: Seconds to let pass.
+        nowhere: Where nobody may be reached, and to which there may be no way: `host:port`; empty when that does not matter.
         unknown: Why the case cannot be played; empty when it can.
     """
 
     down: frozenset[str] = frozenset()
     scripts: tuple[Script, ...] = ()
     wait: float = 0.0
+    nowhere: str = ""
     unknown: str = ""
 
     def and_(self, other: Needs) -> Needs:
@@ -86,6 +88,7 @@ class Needs:
             self.down | other.down,
             (*self.scripts, *other.scripts),
             max(self.wait, other.wait),
+            self.nowhere or other.nowhere,
             self.unknown or other.unknown,
         )
 
@@ -191,7 +194,7 @@ def _members(text: str) -> tuple[Script, ...]:
 
 
 def _rows(note: str, owner: str) -> list[Row]:
-    """Read `four rows row 1..row 4, one minute apart, inserted by SQL; row 2 has type T, row 3 has a source_id` or `620 rows ...`."""
+    """Read `four rows row 1..row 4, one minute apart, inserted by SQL; row 2 has type T, row 3 has a source_id`, or `620 rows`."""
     count = re.search(r"(\w+) rows\b", note)
     number = 0 if not count else NUMBERS.get(count.group(1), 0) or int(count.group(1) if count.group(1).isdigit() else 0)
     apart, first = (60.0, 1) if "one minute apart" in note else (1.0, 1001)
@@ -283,6 +286,16 @@ def _state(instance: Instance, case: Case, match: re.Match[str]) -> Needs:
     return Needs(scripts=tuple(scripts))
 
 
+def _dead_agent(instance: Instance, case: Case, _match: re.Match[str]) -> Needs:
+    """The agent is where the workspace last said."""
+    about = workspace_of(case)
+    for known in reversed([one for one in instance.cases if one.seq < case.seq]):
+        body = known.request.body or ""
+        if known.request.target == "/registry/register" and about in body and (found := re.search(r'"https?://([^/"]+)', body)):
+            return Needs(nowhere=found.group(1))
+    return NOTHING
+
+
 def _later(_instance: Instance, _case: Case, match: re.Match[str]) -> Needs:
     return Needs(wait=float(match.group(1)) + 1)
 
@@ -303,12 +316,13 @@ NOTES: tuple[tuple[str, Callable[[Instance, Case, re.Match[str]], Needs]], ...] 
     # True without our doing: the address, the port and the socket are nobody's.
     (r"nothing listens on the configured upstream", _nothing),
     (r"^docker daemon unreachable", _nothing),
-    (r"^agent address is unreachable at once", _nothing),
+    (r"^agent address is unreachable at once", _dead_agent),
 )
 NAMES: tuple[tuple[str, Callable[[Instance, Case, re.Match[str]], Needs]], ...] = (
     (r"\b(?:control plane|cp upstream) down\b", _away(CONTROL_PLANE)),
     (r"^canvas down\b", _away(CANVAS)),
     (r"^outage (redis|postgres) down\b", _named_away),
+    (r"\bdead agent\b", _dead_agent),
     (r"\bafter \w+ ttl of (\d+) s\b", _later),
     (r"\bstatus (running|pending|stopped|stopping)$", _state),
 )
@@ -345,18 +359,22 @@ def _config(case: Case, events: list[str]) -> Needs:
         if found := re.fullmatch(r"config fetch answered (\d{3}), continued", event):
             status = int(found.group(1))
             return (
-                NOTHING
-                if status == STUB_CONFIG_STATUS
-                else Needs(scripts=(replace(script, status=status, body={"error": "no"}),))
+                NOTHING if status == STUB_CONFIG_STATUS else Needs(scripts=(replace(script, status=status, body={"error": "no"}),))
             )
         if event.startswith("config fetch failed"):
-            return Needs(scripts=(replace(script, fault="hangup"),)) if case.upstream_saw else Needs(down=frozenset({CONTROL_PLANE}))
+            return (
+                Needs(scripts=(replace(script, fault="hangup"),)) if case.upstream_saw else Needs(down=frozenset({CONTROL_PLANE}))
+            )
         if event.startswith("config fetch body could not be decoded"):
             nested = {"tenant_id": "x", "runtimes": [], "llm_endpoints": {}, "feature_flags": {}}
             return Needs(scripts=(replace(script, body=nested if "nested" in case.note + case.case else PAGE),))
         if event == "config values applied":
             values = _values(case)
-            return Needs(scripts=(replace(script, body=values),)) if values else Needs(unknown=f"which values? {case.note or case.case}")
+            return (
+                Needs(scripts=(replace(script, body=values),))
+                if values
+                else Needs(unknown=f"which values? {case.note or case.case}")
+            )
     return Needs(unknown=f"nobody knows how to arrange: {case.note}") if "scripted" in case.note else NOTHING
 
 

@@ -40,7 +40,7 @@ class Outcome:
     reason: str = ""
 
 
-class Unplayable(Exception):
+class UnplayableError(Exception):
     """Something cannot be arranged here; the text is the reason."""
 
 
@@ -52,10 +52,10 @@ class Stage(Protocol):
         """Where its upstreams are: `cp`, `canvas`; host and port."""
 
     async def arrange(self, needs: notes.Needs) -> None:
-        """Make the surroundings such as a case needs them, and everything else whole. Raises Unplayable."""
+        """Make the surroundings such as a case needs them, and everything else whole. Raises UnplayableError."""
 
     async def insert(self, rows: Sequence[notes.Row]) -> None:
-        """Insert lines of activity. Raises Unplayable."""
+        """Insert lines of activity. Raises UnplayableError."""
 
     def saw(self) -> list[compare.Saw]:
         """What upstreams received since `forget`."""
@@ -64,7 +64,7 @@ class Stage(Protocol):
         """Begin a case."""
 
     async def send(self, case: Case, symbols: Symbols) -> wire.Answer:
-        """Send a request as it was recorded, directly or through the edge. Raises Unplayable."""
+        """Send a request as it was recorded, directly or through the edge. Raises UnplayableError."""
 
     def stream(self, case: Case, symbols: Symbols) -> Any:
         """Open a connection, send a request, and give reader and writer (an asynchronous context)."""
@@ -76,10 +76,10 @@ class Stage(Protocol):
         """Wait until the work behind an answer is done."""
 
     async def keys(self, prefix: str) -> dict[str, tuple[str, int]]:
-        """Give value and remaining seconds of the keys in Redis that begin so. Raises Unplayable."""
+        """Give value and remaining seconds of the keys in Redis that begin so. Raises UnplayableError."""
 
     async def tables(self) -> dict[str, Any]:
-        """Give what the database knows of its schema. Raises Unplayable."""
+        """Give what the database knows of its schema. Raises UnplayableError."""
 
 
 class InstancePlay:
@@ -107,7 +107,7 @@ class InstancePlay:
                 await self._stage.insert(rows)
             self._stage.forget()
             return await self._one(case)
-        except Unplayable as failure:
+        except UnplayableError as failure:
             return Outcome(case, reason=str(failure))
         except (wire.BrokenAnswerError, TimeoutError, OSError) as failure:
             return Outcome(case, [f"no answer: {type(failure).__name__}: {failure}"])
@@ -150,7 +150,7 @@ class InstancePlay:
         return self._symbols.differences(wanted, await wire.first_data(reader), "data")
 
     def heartbeat(self, case: Case) -> Case:
-        """Give the heartbeat that a stream's first event tells of: as the workspace itself last sent it. Raises Unplayable."""
+        """Give the heartbeat that a stream's first event tells of: as the workspace itself last sent it. Raises UnplayableError."""
         body = case.response["body"]
         event = body if isinstance(body, dict) else json.loads(body.removeprefix("data: "))
         about = str(event.get("workspace_id") or notes.workspace_of(case))
@@ -167,7 +167,7 @@ class InstancePlay:
                 text = json.dumps({"workspace_id": about, **payload})
                 request = recording.Request("POST", "/registry/heartbeat", headers, text, "1.1", {})
                 return replace(known, via="direct", request=request)
-        raise Unplayable(f"no recorded heartbeat says with which token {about} sends them")
+        raise UnplayableError(f"no recorded heartbeat says with which token {about} sends them")
 
     async def _beat(self, beat: Case) -> None:
         while True:

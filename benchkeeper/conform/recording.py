@@ -106,9 +106,8 @@ def parse(line: str) -> Case:
     missing = [name for name in NEEDED if not isinstance(raw, dict) or name not in raw]
     if missing:
         raise ValueError(f"without {', '.join(missing)}")
-    if not isinstance(raw["seq"], int) or isinstance(raw["seq"], bool):
-        raise ValueError(f"seq {raw['seq']!r} is no number")
-    wrong = [name for name in ("case", "group", "via", "instance") if not isinstance(raw[name], str)]
+    wrong = [] if isinstance(raw["seq"], int) and not isinstance(raw["seq"], bool) else ["seq"]
+    wrong += [name for name in ("case", "group", "via", "instance") if not isinstance(raw[name], str)]
     wrong += [name for name in ("request", "response") if not isinstance(raw[name], dict)]
     wrong += [] if raw["via"] in WAYS else ["via"]
     wrong += [name for name in ("status", "headers", "body_kind", "body") if raw["via"] in HTTP and name not in raw["response"]]

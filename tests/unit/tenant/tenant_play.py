@@ -55,9 +55,8 @@ async def play(cases: list[Case], symbols: Symbols, only: Container[int] | None,
             env = {**environment(instance.cases[0], around, dead, instance.build), **difference}
             stage = Stage(around, await stack.enter_async_context(running(env, around.clock)))
             one = InstancePlay(instance, stage, symbols, OURS)
-            for case in instance.cases:
-                if only is None or case.needed or case.seq in ALSO_NEEDED or case.seq in only:
-                    outcomes.append(await one.play(recording.moved(case, stage.now.port)))
+            wanted = [c for c in instance.cases if only is None or c.needed or c.seq in ALSO_NEEDED or c.seq in only]
+            outcomes += [await one.play(recording.moved(case, stage.now.port)) for case in wanted]
     return outcomes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from tenant.store import Activity
 from benchkeeper.conform import compare, notes, player, recording, wire
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from tenant_bench import Bench, Running
@@ -114,7 +114,7 @@ class Stage:
         return {key: value for key, value in self.now.cache.keys.items() if key.startswith(prefix)}
 
     async def tables(self) -> dict[str, Any]:
-        raise player.Unplayable(SQL)
+        raise player.UnplayableError(SQL)
 
 
 def script(bench: Bench, scripts: Sequence[notes.Script]) -> None:

@@ -74,7 +74,7 @@ class InProcess:
 
     async def ready(self) -> bool:
         while not self._task.done():
-            if await starts.answers(self.place):
+            if await starts.listens(self.place):
                 return True
             await asyncio.sleep(0.01)
         return False
