@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Addresses:
     redis: str
     dead: str
     database: str
-    credentials: str
+    credentials: str = field(repr=False)
     keyspace: int
 
     def url(self, database: str = "") -> str:
