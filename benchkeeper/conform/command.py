@@ -52,8 +52,8 @@ class Progress:
             say("conform", f"{self._done} of {self._total} played, {self._bad} not as recorded; now {outcome.case.case}")
 
 
-class Interrupted(BaseException):
-    """A signal came; what was made has to go."""
+class Interrupted(SystemExit):
+    """A signal came; what was made has to go. Of this class an event loop lets everything end, wherever it was raised."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

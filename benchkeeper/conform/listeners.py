@@ -124,7 +124,6 @@ class Tap(Listener):
                     to.write(once(got) + got.raw_body)
                     await to.drain()
                     await self._both(reader, writer, back, to)
-            self.touched = time.monotonic()
 
 
 def fits(script: Script, got: Received) -> bool:

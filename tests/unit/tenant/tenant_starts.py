@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,12 +14,15 @@ from tenant_memory import MemoryCache, MemoryStore
 from tenant_preconditions import CASES, NOT_PLAYED, script
 
 from benchkeeper.conform import notes, starts
+from benchkeeper.conform.kinds import free_port
 from benchkeeper.conform.surroundings import CANVAS_PORT, CONTROL_PLANE_PORT, POSTGRES_PORT, REDIS_PORT
+from benchkeeper.conform.symbols import Symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from benchkeeper.conform.player import Outcome
     from benchkeeper.conform.recording import Case
-    from benchkeeper.conform.symbols import Symbols
 
 # The only ports that answer, as with the recording.
 PROCESS = {
@@ -44,13 +46,6 @@ class ClosedPorts(MemoryParts):
         if urlsplit(urls.redis(url)).port != REDIS_PORT:
             raise ConnectionRefusedError
         return self.cache
-
-
-def free_port() -> int:
-    """Give a port that nobody has at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def process_environment(case: Case, around: Bench, port: int) -> dict[str, str]:
@@ -88,17 +83,19 @@ class InProcess:
         return self._said
 
 
-async def play_process(case: Case, symbols: Symbols) -> Outcome:
+async def play_process(case: Case, symbols: Symbols, **difference: str) -> Outcome:
     """Start the program's own sequence, look at it, end it."""
     async with bench() as around:
         needs = notes.start(case)
         script(around, needs.needs.scripts)
         port = free_port()
         world = ClosedPorts(MemoryStore(schema=needs.migrations), MemoryCache())
-        started = InProcess(process_environment(case, around, port), world, port)
+        started = InProcess({**process_environment(case, around, port), **difference}, world, port)
         return await starts.play(case, started, lambda: list(around.saw), symbols)
 
 
-async def play_processes(symbols: Symbols) -> list[Outcome]:
-    """Play every start."""
-    return [await play_process(case, symbols) for case in CASES if case.via == "process" and case.seq not in NOT_PLAYED]
+async def play_processes(only: Container[int] | None = None, **difference: str) -> list[Outcome]:
+    """Play every start that matters."""
+    found = [case for case in CASES if case.via == "process" and case.seq not in NOT_PLAYED and (only is None or case.seq in only)]
+    symbols = Symbols()
+    return [await play_process(case, symbols, **difference) for case in found]

@@ -15,7 +15,6 @@ from tenant_preconditions import CASES, NOT_PLAYED, RECORDING, ROOT
 from tenant_starts import play_processes
 
 from benchkeeper.conform import verdicts
-from benchkeeper.conform.symbols import Symbols
 from benchkeeper.conform.verdicts import MAX_DEVIATING, REQUIRED
 
 if TYPE_CHECKING:
@@ -27,17 +26,22 @@ DECLARED = verdicts.declared(STACK / "defects.yml")
 DIGEST = "cd115255f4958754f8bc599bdf1a701d2eea8775b291d1c6a8ad2fa84ab21360"
 
 
+def everything(only: set[int] | None = None, **difference: str) -> dict[int, Outcome]:
+    """Play what is asked over HTTP and what is started."""
+    started = asyncio.run(play_processes(only, **difference))
+    return {**play_all(only, **difference), **{outcome.case.seq: outcome for outcome in started}}
+
+
 @pytest.fixture(scope="module")
 def as_seed() -> dict[int, Outcome]:
     """Everything, with the seed's profile and all defects."""
-    starts = {outcome.case.seq: outcome for outcome in asyncio.run(play_processes(Symbols()))}
-    return {**play_all(), **starts}
+    return everything()
 
 
 @pytest.fixture(scope="module")
 def mended() -> dict[int, Outcome]:
-    """Everything over HTTP, with the seed's profile and no defect."""
-    return play_all(TENANT_DEFECTS="")
+    """Everything, with the seed's profile and no defect."""
+    return everything(TENANT_DEFECTS="")
 
 
 def test_the_recording_is_the_one_that_was_handed_in() -> None:
@@ -77,7 +81,7 @@ def test_the_mended_server_answers_as_declared(seq: int, mended: dict[int, Outco
 def test_each_defect_is_what_its_cases_show(defect: Defect) -> None:
     own = set(DEFECTS[defect]["answers"])
     others = ",".join(other for other in Defect if other is not defect)
-    outcomes = play_all(own, TENANT_DEFECTS=others)
+    outcomes = everything(own, TENANT_DEFECTS=others)
     assert {seq for seq, outcome in outcomes.items() if outcome.differences} == own
 
 
