@@ -6,6 +6,7 @@ arranged and that no rule knows makes its case unplayable: the note is the reaso
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ PROVISION = ("POST", "/cp/workspaces/provision")
 NO_BUILD = ""  # a server that nobody stamped
 STUB_CONFIG_STATUS = 501  # what the stub answers to the config request when nothing is scripted
 NUMBERS = {word: number for number, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1)}
+VALUE = re.compile(r"<((?:uuid|token):\d+)")  # a symbol for a value that some answer shows
 PAGE = "<html></html>"  # an answer that is no JSON
 # Words with which the recorder speaks of something that it arranged.
 ARRANGED = re.compile(
@@ -110,10 +112,12 @@ class Instance:
     build: str = NO_BUILD
     rows: dict[str, list[Row]] = field(default_factory=dict)
     _always: tuple[Script, ...] = ()
+    _shown: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Read what holds for the whole life of the server."""
         for case in self.cases:
+            self._shown |= set(VALUE.findall(json.dumps([case.response, case.upstream_saw])))
             if found := re.search(r"linked with GIT_SHA=(\S+)", case.note):
                 self.build = found.group(1)
             if (found := re.search(r"tenant-member is scripted: (.*)", case.note)) and not self._always:
@@ -123,6 +127,9 @@ class Instance:
 
     def needs(self, case: Case) -> Needs:
         """Say what a case needs."""
+        request = case.request
+        if missing := sorted(set(VALUE.findall(json.dumps([request.target, request.headers, request.body]))) - self._shown):
+            return Needs(unknown=f"it sends <{'>, <'.join(missing)}>, and no case of this recording shows what that is")
         found = replace(NOTHING, scripts=self._always)
         known = False
         for pattern, rule in NOTES:

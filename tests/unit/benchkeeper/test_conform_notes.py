@@ -107,7 +107,9 @@ def test_time_passes_and_states_are_scripted() -> None:
 def test_nobody_may_be_where_a_dead_agent_said_that_it_is() -> None:
     body = {"id": "<uuid:9>", "url": "http://10.255.255.1:8000/"}
     register = case(1, method="POST", path="/registry/register", request={"body": body})
-    message = case(2, name="a2a to dead agent", method="POST", path="/workspaces/<uuid:9>/a2a")
+    message = case(
+        2, name="a2a to dead agent", method="POST", path="/workspaces/<uuid:9>/a2a", response={"body": {"id": "<uuid:9>"}}
+    )
     assert needs(message, register).nowhere == "10.255.255.1:8000"
 
 
@@ -117,6 +119,12 @@ def test_nobody_may_be_where_a_dead_agent_said_that_it_is() -> None:
 )
 def test_what_nobody_can_arrange_is_not_played(note: str) -> None:
     assert note in needs(case(note=note)).unknown
+
+
+def test_a_value_that_no_answer_shows_cannot_be_sent() -> None:
+    one = case(2, path="/workspaces/<uuid:3>")
+    assert "<uuid:3>" in needs(one).unknown
+    assert needs(one, case(1, response={"body": {"id": "<uuid:3>"}})) == notes.NOTHING
 
 
 @pytest.mark.parametrize("note", ["header order is not kept", "the admin token is refused here", "200 although nothing existed"])
