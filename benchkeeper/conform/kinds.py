@@ -267,6 +267,7 @@ class Contained:
     place: Place
     facts: Facts
     _log: str = ""
+    _gone: bool = False
 
     async def ready(self) -> bool:
         """See `Running`."""
@@ -293,12 +294,17 @@ class Contained:
         self.container.reload()
         code = int(self.container.attrs["State"]["ExitCode"])
         self._log = self.log()
-        self.container.remove(force=True, v=True)
+        self._remove()
         return None if code == 128 + signal.SIGKILL else code
 
     async def kill(self) -> None:
         """See `Running`."""
-        await asyncio.to_thread(self.container.remove, force=True, v=True)
+        await asyncio.to_thread(self._remove)
+
+    def _remove(self) -> None:
+        if not self._gone:
+            self.container.remove(force=True, v=True)
+            self._gone = True
 
     def log(self) -> str:
         """See `Running`."""

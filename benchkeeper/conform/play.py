@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchkeeper.conform.servers import Servers
 
 STUB_GROUP = "cp-stub"
+LONG = 30.0  # seconds
 STARTED_AT_ONCE = 3  # servers that are played beside the long ones
 SEED_BODY_LIMIT = "50m"  # the edge's of that version; recorded
 SEED_NAMES = "*.localhost localhost"  # contract 3.1
@@ -87,11 +88,15 @@ class Play:
                     outcomes[outcome.case.seq] = outcome
 
         jobs = sorted(self._jobs(), key=self._length, reverse=True)
-        async with asyncio.TaskGroup() as group:
-            for number, job in enumerate(jobs):
-                # The long ones begin at once and last as long as everything else together.
-                long = number == 0 or self._length(job) >= 30
-                group.create_task(run(job, None if long else beside))
+        # The long ones begin at once and last as long as everything else together.
+        gates = [None if job is jobs[0] or self._length(job) >= LONG else beside for job in jobs]
+        tasks = [asyncio.create_task(run(job, gate)) for job, gate in zip(jobs, gates, strict=True)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return outcomes
 
     def _jobs(self) -> list[list[Case]]:

@@ -95,9 +95,21 @@ class InstancePlay:
     def __init__(self, instance: notes.Instance, stage: Stage, symbols: Symbols, unsent: frozenset[str] = frozenset()) -> None:
         self._instance, self._stage, self._symbols, self._unsent = instance, stage, symbols, unsent
         self._waiting = dict(instance.rows)
+        self._unsure: dict[str, int] = {}
 
     async def play(self, case: Case) -> Outcome:
-        """Play one case."""
+        """Play one case. What shows the work of one that was not played cannot be judged."""
+        outcome = await self._play(case)
+        if outcome.reason and case.needed and (about := notes.workspace_of(case)):
+            self._unsure.setdefault(about, case.seq)
+        elif outcome.differences:
+            told = json.dumps([case.request.target, case.request.body, case.response])
+            before = [seq for about, seq in self._unsure.items() if about in told]
+            if before:
+                return Outcome(case, reason=f"it shows what {before[0]} does, which could not be played")
+        return outcome
+
+    async def _play(self, case: Case) -> Outcome:
         needs = self._instance.needs(case)
         if needs.unknown:
             return Outcome(case, reason=needs.unknown)
