@@ -331,6 +331,11 @@ class InContainers:
         text = env.get("PORT") or self.PORT
         if text == self.address_port(env):
             raise UnplayableError("in a container of its own no port is taken")
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            if name not in env:  # seen: one of the two addresses of that name is refused, the other is no address there
+                raise UnplayableError(
+                    f"without {name} it asks localhost, and a container has only one of that name's two addresses"
+                )
         number = int(text) if text.isascii() and text.isdigit() else 0
         container = await asyncio.to_thread(self._containers.start, self._image, self._network, {**env, "PORT": text})
         host = await asyncio.to_thread(container_address, container, self._network)
