@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from benchkeeper import validate
 from benchkeeper.console import complain
 from benchkeeper.errors import BenchError, UsageError
-from benchkeeper.options import CrashOptions, E2EOptions, PlantedOptions, RecoverOptions, SignalsOptions, TestOptions
+from benchkeeper.options import (
+    ConformOptions,
+    CrashOptions,
+    E2EOptions,
+    PlantedOptions,
+    RecoverOptions,
+    SignalsOptions,
+    TestOptions,
+)
 from benchkeeper.parser import LEVELS, build_parser
 from benchkeeper.paths import Paths, checkout
 
@@ -283,6 +291,38 @@ def _coherence(options: argparse.Namespace, paths: Paths) -> int:
     return coherence_command.run(paths, list(dict.fromkeys(stacks)), options.production, as_json=options.json)
 
 
+def _conform(options: argparse.Namespace, paths: Paths) -> int:
+    named = {"image": options.image, "binary": options.binary, "url": options.url}
+    if options.tenant not in ("builtin", *named):
+        raise UsageError(f"unknown kind of tenant {validate.shown(options.tenant)}; there are builtin, {', '.join(named)}")
+    for kind, value in named.items():
+        if value is not None:
+            validate.plain_text(value, f"--{kind}")
+        if value is not None and kind != options.tenant:
+            raise UsageError(f"--{kind} needs --tenant {kind}")
+        if value is None and kind == options.tenant and kind != "image":
+            raise UsageError(f"--tenant {kind} needs --{kind}")
+    if options.version not in (None, "seed"):
+        raise UsageError(f"unknown version {validate.shown(options.version)}; there is seed")
+    validate.plain_text(options.recording, "the recording")
+    path = Path(options.recording)
+    if not path.is_file():
+        raise UsageError(f"no such recording: {validate.shown(options.recording)}")
+    from benchkeeper.conform import command
+
+    return command.run(
+        paths,
+        ConformOptions(
+            recording=path,
+            kind=options.tenant,
+            target=named.get(options.tenant) or "",
+            as_seed=options.version == "seed",
+            json=options.json,
+            install=not options.no_install,
+        ),
+    )
+
+
 def _bare(options: argparse.Namespace, paths: Paths) -> int:
     for release in options.releases:
         if release not in ("12", "13"):
@@ -326,6 +366,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
     "crash": _crash,
     "validate": _validate,
     "coherence": _coherence,
+    "conform": _conform,
     "bare": _bare,
     "test": _test,
     "help": _help,

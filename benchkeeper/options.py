@@ -106,6 +106,27 @@ class CrashOptions:
 
 
 @dataclass(frozen=True)
+class ConformOptions:
+    """One call of `./bench conform`.
+
+    Attributes:
+        recording: The recording, a file that exists.
+        kind: Kind of tenant: `builtin`, `image`, `binary`, `url`.
+        target: Image, path of the program or URL; empty for the kind's own.
+        as_seed: Everything is the recorded version, with all that was wrong with it.
+        json: The result is for a program.
+        install: What is missing on this computer may be installed.
+    """
+
+    recording: Path
+    kind: str
+    target: str
+    as_seed: bool
+    json: bool
+    install: bool
+
+
+@dataclass(frozen=True)
 class TestOptions:
     """`./bench test`: which levels to run, in this order; empty means all."""
 

@@ -187,6 +187,15 @@ def _add_proofs(command: Adder) -> None:
     coherence.add_argument("--production", metavar="FILE|URL", help="what production has; only an address given here is asked")
     coherence.add_argument("--json", action="store_true", help="stable output for scripts")
 
+    conform = command("conform", "play a recording of the real tenant against any kind of tenant, and say what is not as recorded")
+    conform.add_argument("recording", metavar="FILE.jsonl", help="what the real one was recorded to answer")
+    conform.add_argument("--tenant", default="builtin", metavar="KIND", help="builtin, image, binary or url (default: %(default)s)")
+    conform.add_argument("--image", metavar="NAME", help="the image of kind image (default: our own)")
+    conform.add_argument("--binary", metavar="PATH", help="the program of kind binary")
+    conform.add_argument("--url", metavar="URL", help="where the tenant of kind url is: http://HOST[:PORT]")
+    conform.add_argument("--as", dest="version", metavar="seed", help="be the recorded version, with all that was wrong with it")
+    conform.add_argument("--json", action="store_true", help="stable output for scripts: every case with its verdict")
+
     bare = command("bare", "clone and run everything in a bare Debian container, with times")
     bare.add_argument("releases", nargs="*", metavar="12|13", help="default: both")
     bare.add_argument("--keep", action="store_true", help="leave the container for a look")

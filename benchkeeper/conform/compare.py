@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchkeeper.conform.symbols import Symbols, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from benchkeeper.conform.recording import Case
     from benchkeeper.conform.wire import Answer, Headers
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 UNRECORDED = frozenset({"date", "content-length", "connection", "transfer-encoding"})
 # What upstreams get and nobody compares: the client's own manners, and where the body ends.
 MANNERS = frozenset({"user-agent", "accept-encoding", "host", *UNRECORDED})
+NGINX = re.compile(r"nginx(?:/[0-9.]+)?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def body(case: Case, answer: Answer, symbols: Symbols) -> list[str]:
     if kind == "empty":
         return [f"body: {shown(answer.body)} where nothing was recorded"] if answer.body else []
     if kind == "text":
-        return symbols.differences(wanted, answer.body.decode("utf-8", "replace"), "body")
+        text = answer.body.decode("utf-8", "replace")
+        if case.via == "edge":  # its own pages name its version, or hide it
+            wanted, text = NGINX.sub("nginx", wanted), NGINX.sub("nginx", text)
+        return symbols.differences(wanted, text, "body")
     try:
         got = json.loads(answer.body)
     except ValueError:
@@ -88,14 +93,21 @@ def answered(case: Case, answer: Answer, symbols: Symbols) -> list[str]:
     return [*status, *headers(case, answer, symbols), *body(case, answer, symbols)]
 
 
-def upstreams(case: Case, saw: list[Saw], symbols: Symbols, ours: frozenset[str] = frozenset()) -> list[str]:
-    """Compare what upstreams received: method, target, headers, body.
+def upstreams(
+    case: Case,
+    saw: list[Saw],
+    symbols: Symbols,
+    ours: frozenset[str] = frozenset(),
+    hosts: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Compare what upstreams received: method, target, Host where it was recorded, headers, body.
 
     Args:
         case: The recording.
         saw: What they received, in order.
         symbols: The symbols.
         ours: Names in the `env` of an order that are the recorded product's own and that we do not send.
+        hosts: Where the upstreams are today, by name; without it Host is not looked at.
     """
     if len(case.upstream_saw) != len(saw):
         now = ", ".join(f"{one.method} {one.target}" for one in saw)
@@ -106,6 +118,9 @@ def upstreams(case: Case, saw: list[Saw], symbols: Symbols, ours: frozenset[str]
         found += symbols.differences(wanted.get("upstream", "cp"), got.upstream, f"{place}.upstream")
         found += symbols.differences(wanted["method"], got.method, f"{place}.method")
         found += symbols.differences(wanted["path"], got.target, f"{place}.target")
+        if hosts and str(wanted.get("host", "")).endswith("-upstream-host>"):
+            given = gathered(got.headers, frozenset()).get("host")
+            found += [] if given == [hosts[got.upstream]] else [f"{place}.host: {shown(given)} is not {hosts[got.upstream]}"]
         found += symbols.differences(recorded(wanted["headers"], MANNERS), gathered(got.headers, MANNERS), f"{place}.headers")
         found += symbols.differences(_without(wanted.get("body"), ours), _body(got.body), f"{place}.body")
     return found

@@ -35,6 +35,12 @@ class Symbols:
         """Put values into a request; a symbol that nothing bound stays, and what it hits says so."""
         return SYMBOL.sub(lambda match: self.bound.get(match.group(1), match.group(0)), text)
 
+    def hidden(self, text: str) -> str:
+        """Put symbols back where their values stand: tokens are nobody's business, and a reader compares symbols."""
+        for name, value in sorted(self.bound.items(), key=lambda item: -len(item[1])):
+            text = text.replace(value, f"<{name}>")
+        return text
+
     def differences(self, wanted: Any, got: Any, place: str = "") -> list[str]:
         """Compare a recorded value with one of today; empty when they are the same but for symbols."""
         if isinstance(wanted, str) and SYMBOL.search(wanted):

@@ -77,6 +77,36 @@ async def read_body(reader: asyncio.StreamReader, method: str, status: int, head
         raise BrokenAnswerError(f"the body ends early: {type(failure).__name__}") from failure
 
 
+@dataclass(frozen=True)
+class Received:
+    """A request as it came, with its bytes."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    head: bytes
+    raw_body: bytes
+
+
+async def read_request(reader: asyncio.StreamReader) -> Received:
+    """Read a request; BrokenAnswerError when it is none or ends early."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\r\n")
+        method, target, _version = first.split(" ", 2)
+        headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        named = {name.lower(): value for name, value in headers}
+        if named.get("transfer-encoding", "").lower() == "chunked":
+            body = await _chunks(reader)
+            raw = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        else:
+            raw = body = await reader.readexactly(int(named.get("content-length", "0")))
+        return Received(method, target, headers, body, head, raw)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as failure:
+        raise BrokenAnswerError(f"no request: {type(failure).__name__}") from failure
+
+
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
     parts: list[bytes] = []
     while size := int((await reader.readline()).split(b";")[0], 16):
@@ -98,9 +128,9 @@ async def opened(port: int, host: str = "127.0.0.1") -> AsyncIterator[tuple[asyn
             await writer.wait_closed()
 
 
-async def exchange(port: int, method: str, raw: bytes, timeout: float = 10.0) -> Answer:
+async def exchange(port: int, method: str, raw: bytes, timeout: float = 10.0, host: str = "127.0.0.1") -> Answer:
     """Send a request and read the answer; BrokenAnswerError when there is none, TimeoutError when it does not come."""
-    async with asyncio.timeout(timeout), opened(port) as (reader, writer):
+    async with asyncio.timeout(timeout), opened(port, host) as (reader, writer):
         writer.write(raw)
         await writer.drain()
         status, headers = await read_head(reader)

@@ -1,7 +1,12 @@
-"""The harness for Ansible: what modules `harness` and `replays` do, with results instead of lines."""
+"""The harness for Ansible: what modules `harness` and `replays` do, with results instead of lines.
+
+python -m benchkeeper.harness.for_ansible harness|replays    the request, ``{params, dry_run}``, on standard input
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,3 +102,20 @@ def play(params: Mapping[str, Any]) -> dict[str, Any]:
         "problems": record.problems,
         "table": suite.table(record, chosen),
     }
+
+
+def answer(verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a module says; what goes wrong is said with ``failed``, ``msg`` and ``exit_code``."""
+    try:
+        if verb == "harness":
+            return apply_state(request["params"], dry_run=request["dry_run"])
+        came_to = play(request["params"])
+    except BenchError as error:
+        return {"failed": True, "msg": str(error), "exit_code": error.exit_code}
+    if came_to["exit_code"]:
+        return {"failed": True, "msg": "; ".join(came_to["problems"]) or "not good", **came_to}
+    return came_to
+
+
+if __name__ == "__main__":
+    print(json.dumps(answer(sys.argv[1], json.load(sys.stdin))))

@@ -58,7 +58,7 @@ tenants:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.benchkeeper.core.plugins.module_utils._harness_arguments import WISH
+from ansible_collections.benchkeeper.core.plugins.module_utils._harness_call import WISH, call
 
 ARGUMENTS = {
     **WISH,
@@ -70,15 +70,10 @@ ARGUMENTS = {
 def main() -> None:
     """Wire arguments to the controller's package and answer."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        from benchkeeper.errors import BenchError  # noqa: PLC0415
-        from benchkeeper.harness.for_ansible import apply_state  # noqa: PLC0415 -- only the checkout's environment has it
-    except ImportError as error:
-        module.fail_json(msg=f"this module runs on the controller, in the environment that ./bench makes: {error}")
-    try:
-        module.exit_json(**apply_state(module.params, dry_run=module.check_mode))
-    except BenchError as error:
-        module.fail_json(msg=str(error), exit_code=error.exit_code)
+    said = call("harness", module.params, dry_run=module.check_mode)
+    if said.pop("failed", False):
+        module.fail_json(**said)
+    module.exit_json(**said)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ table: {description: What a person reads., returned: when replays were found, ty
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.benchkeeper.core.plugins.module_utils._harness_arguments import WISH
+from ansible_collections.benchkeeper.core.plugins.module_utils._harness_call import WISH, call
 
 ARGUMENTS = {
     **WISH,
@@ -63,18 +63,10 @@ ARGUMENTS = {
 def main() -> None:
     """Wire arguments to the controller's package and answer."""
     module = AnsibleModule(argument_spec=ARGUMENTS)
-    try:
-        from benchkeeper.errors import BenchError  # noqa: PLC0415
-        from benchkeeper.harness.for_ansible import play  # noqa: PLC0415 -- only the checkout's environment has it
-    except ImportError as error:
-        module.fail_json(msg=f"this module runs on the controller, in the environment that ./bench makes: {error}")
-    try:
-        came_to = play(module.params)
-    except BenchError as error:
-        module.fail_json(msg=str(error), exit_code=error.exit_code)
-    if came_to["exit_code"]:
-        module.fail_json(msg="; ".join(came_to["problems"]) or "not good", **came_to)
-    module.exit_json(**came_to)
+    said = call("replays", module.params, dry_run=False)
+    if said.pop("failed", False):
+        module.fail_json(**said)
+    module.exit_json(**said)
 
 
 if __name__ == "__main__":

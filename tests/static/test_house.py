@@ -16,7 +16,7 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py") if not path.name.startswith("_"))
 TARGET_CODE = sorted([*(ROOT / "plugins" / "module_utils").glob("*.py"), *(ROOT / "keeper").glob("*.py")])
 # These run on the controller only, with the project's own environment.
-CONTROLLER_MODULES = ("run_context", "run_record", "machine", "machine_info", "harness", "replays")
+CONTROLLER_MODULES = ("run_context", "run_record", "machine", "machine_info")
 LINKS = {
     "library": "plugins/modules",
     "filter_plugins": "plugins/filter",

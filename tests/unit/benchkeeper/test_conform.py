@@ -14,11 +14,12 @@ from benchkeeper.conform.symbols import Symbols
 if TYPE_CHECKING:
     from pathlib import Path
 
+ANSWER: dict[str, Any] = {"status": 200, "headers": {}, "body_kind": "json", "body": {}}
 UUID, OTHER = "0b0e9c3a-1f2d-4c3b-8a4f-5d6e7f8a9b0c", "1b0e9c3a-1f2d-4c3b-8a4f-5d6e7f8a9b0c"
 
 
 def case(**response: Any) -> recording.Case:
-    given = {"status": 200, "headers": {}, "body_kind": "json", "body": {}, **response}
+    given = {**ANSWER, **response}
     line = {"seq": 1, "case": "c", "group": "g", "via": "direct", "instance": "main", "request": {"method": "GET", "path": "/"}}
     return recording.parse(json.dumps({**line, "response": given}))
 
@@ -126,7 +127,7 @@ def test_what_upstreams_saw() -> None:
 
 def _raw() -> dict[str, Any]:
     request = {"method": "GET", "path": "/<3 x a>", "headers": {"H": ["1", "2"]}, "body": {"n": "<2 x n>"}}
-    return {"seq": 1, "case": "c", "group": "g", "via": "direct", "instance": "i", "request": request, "response": {}}
+    return {"seq": 1, "case": "c", "group": "g", "via": "direct", "instance": "i", "request": request, "response": ANSWER}
 
 
 def test_requests_are_sent_as_recorded() -> None:

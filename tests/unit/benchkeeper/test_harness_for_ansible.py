@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.benchkeeper.core.plugins.module_utils import _harness_call
 
 from benchkeeper.errors import UsageError
 from benchkeeper.harness import for_ansible, place, suite
@@ -160,3 +161,29 @@ def test_replays_say_what_they_came_to(tmp_path: Path, monkeypatch: pytest.Monke
     assert (asked[0].prove, [one.name for one in asked[0].chosen]) == (True, ["a"])
     assert (said["exit_code"], said["problems"], said["changed"]) == (1, ["p"], False)
     assert said["outcomes"] == [{"name": "a", "verdict": "fail", "seconds": 0.0, "why": "no", "code": 1}]
+
+
+def test_what_goes_wrong_is_a_failure_of_the_module(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {"params": {**PARAMS, "kind": "image"}, "dry_run": False}
+    said = for_ansible.answer("harness", request)
+    assert (said["failed"], said["exit_code"]) == (True, 2)
+    monkeypatch.setattr(for_ansible, "play", lambda _params: {"exit_code": 1, "problems": ["p", "q"], "changed": False})
+    assert for_ansible.answer("replays", {"params": PARAMS}) == {
+        "failed": True,
+        "msg": "p; q",
+        "exit_code": 1,
+        "problems": ["p", "q"],
+        "changed": False,
+    }
+    monkeypatch.setattr(for_ansible, "play", lambda _params: {"exit_code": 0, "problems": []})
+    assert "failed" not in for_ansible.answer("replays", {"params": PARAMS})
+
+
+def test_the_modules_ask_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/packed.zip")
+    said = _harness_call.call("harness", {**PARAMS, "kind": "image"}, dry_run=True)
+    assert (said["failed"], said["exit_code"]) == (True, 2)
+    assert "needs --image" in said["msg"]
+    broken = _harness_call.call("harness", {}, dry_run=True)
+    assert broken["failed"]
+    assert "runs on the controller" in broken["msg"]

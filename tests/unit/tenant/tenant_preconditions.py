@@ -1,169 +1,126 @@
-"""What a case of the recording needs beforehand, and which cases cannot be played in this process, with the reason."""
+"""What a kind in this process can arrange for a case of the recording, and which cases it cannot play, with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenant_memory import activity
+from tenant.store import Activity
 
-from benchkeeper.conform import recording
+from benchkeeper.conform import compare, notes, player, recording, wire
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
     from tenant_bench import Bench, Running
+
+    from benchkeeper.conform.recording import Case
+    from benchkeeper.conform.symbols import Symbols
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDING = ROOT / "tests" / "golden" / "tenant" / "real-0af4012f.jsonl"
 CASES = recording.load(RECORDING)
 
-EDGE = "the answer is nginx's own, or its header table is what is tested: the harness plays it against the real edge"
+EDGE = "the answer is nginx's own, or its header table is what is tested: ./bench conform plays it against the real edge"
 SQL = "the tables and migration names of the recorded program are its own; ours are others"
-DOTENV = "the recorded program looks for .env beside its own source's module file; the builtin reads none"
-
-# Cases that are not played here, and why.
-NOT_PLAYED: dict[int, str] = {
-    **{case.seq: EDGE for case in CASES if case.group == "edge"},
-    221: EDGE,
-    714: SQL,
-    755: DOTENV,
-}
-# Later cases depend on these, too, although they are not marked: 504 shows that 501 used the token, 587 lists what 403 made.
-ALSO_NEEDED = frozenset({403, 501})
 # What the recorded server sends along with a start, and we do not: its own script and that script's checksum.
 OURS = frozenset({"MOLECULE_GH_WRAPPER_B64", "MOLECULE_GH_WRAPPER_SHA"})
 
-PROVISION = ("POST", "/cp/workspaces/provision")
-SIX = "66666666-6666-4666-8666-666666666666"
-SEVEN = "66666666-6666-4666-8666-666666666667"
-NO_ROUTE = 9099  # the port of the recording where nothing listens
+
+def not_played(case: Case) -> str:
+    """Say why a case cannot be played in this process; empty when it can."""
+    if case.group == "edge" or (case.via == "edge" and "nginx" in str(case.response["body"])):
+        return EDGE
+    if case.via == "sql":
+        return SQL
+    return notes.start(case).needs.unknown if case.via == "process" else ""
+
+
+NOT_PLAYED = {case.seq: reason for case in CASES if (reason := not_played(case))}
+
+
+def behind_edge(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give the headers that the edge sends on: the table of contract 3.1. Hop-by-hop ones end there, with them a WebSocket."""
+    named = {name.lower(): value for name, value in headers}
+    host = named["host"].rpartition(":")[0] or named["host"]
+    chain = [value for name, value in headers if name.lower() == "x-forwarded-for"]
+    own = {"host", "connection", "upgrade", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
+    return [
+        ("Host", host.lower()),
+        ("X-Real-IP", "127.0.0.1"),
+        ("X-Forwarded-For", ", ".join([*chain, "127.0.0.1"])),
+        ("X-Forwarded-Host", host.lower()),
+        ("X-Forwarded-Proto", "http"),
+        *((name, value) for name, value in headers if name.lower() not in own),
+    ]
 
 
 @dataclass
 class Stage:
-    """What a precondition may turn: surroundings and the running tenant."""
+    """A tenant in this process with surroundings that can be turned: a `player.Stage`."""
 
     bench: Bench
     now: Running
-    started: int = 0  # scripted starts that gave an instance
+    hosts: Mapping[str, str] = field(init=False)
 
-    def member(self, cookie: str, **parts: Any) -> None:
-        self.bench.plane.script("GET", "/cp/auth/tenant-member", when={"Cookie": cookie}, **parts)
+    def __post_init__(self) -> None:
+        self.hosts = {"cp": f"127.0.0.1:{self.bench.plane.port}", "canvas": f"127.0.0.1:{self.bench.canvas.port}"}
 
-    def starts(self) -> None:
-        """Let the next start give an instance; its number counts what the recorder scripted so far."""
-        self.started += 1
-        body = {"instance_id": f"mol-ws-{self.started}", "state": "running"}
-        self.bench.plane.script(*PROVISION, status=201, body=body)
+    async def arrange(self, needs: notes.Needs) -> None:
+        bench, now = self.bench, self.now
+        await (bench.plane.down() if notes.CONTROL_PLANE in needs.down else bench.plane.up())
+        await (bench.canvas.down() if notes.CANVAS in needs.down else bench.canvas.up())
+        now.store.down, now.cache.down = notes.POSTGRES in needs.down, notes.REDIS in needs.down
+        script(bench, needs.scripts)
+        bench.clock.now += needs.wait
 
-    def provision(self, **parts: Any) -> None:
-        self.bench.plane.script(*PROVISION, **parts)
+    async def insert(self, rows: Sequence[notes.Row]) -> None:
+        now = datetime.now(UTC)
+        for row in rows:
+            parts: dict[str, Any] = {name: value for name, value in vars(row).items() if name != "age"}
+            self.now.store.lines.append(Activity(**parts, created_at=now - timedelta(seconds=row.age)))
 
+    def saw(self) -> list[compare.Saw]:
+        return self.bench.saw
 
-Before = Callable[[Stage], Awaitable[None] | None]
+    def forget(self) -> None:
+        self.bench.saw.clear()
 
+    def _raw(self, case: Case, symbols: Symbols) -> bytes:
+        headers = list(case.request.headers)
+        return wire.encode(case.request, symbols, behind_edge(headers) if case.via == "edge" else headers)
 
-def _four_rows(stage: Stage) -> None:
-    start = datetime.now(UTC) - timedelta(minutes=10)
-    extra: dict[int, dict[str, Any]] = {
-        2: {"activity_type": "task_update"},
-        3: {"source_id": "33333333-3333-4333-8333-333333333333"},
-    }
-    stage.now.store.lines += [activity(n, SIX, start + timedelta(minutes=n), **extra.get(n, {})) for n in range(1, 5)]
+    async def send(self, case: Case, symbols: Symbols) -> wire.Answer:
+        return await wire.exchange(self.now.port, case.request.method, self._raw(case, symbols))
 
+    @contextlib.asynccontextmanager
+    async def stream(self, case: Case, symbols: Symbols) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        async with wire.opened(self.now.port) as (reader, writer):
+            writer.write(self._raw(case, symbols))
+            yield reader, writer
 
-def _many_rows(stage: Stage) -> None:
-    start = datetime.now(UTC) - timedelta(days=1)
-    stage.now.store.lines += [activity(1000 + n, SEVEN, start + timedelta(seconds=n)) for n in range(620)]
+    def passed(self, case: Case, headers: wire.Headers) -> wire.Headers:
+        # What is meant for nginx ends there.
+        return [one for one in headers if case.via != "edge" or not one[0].lower().startswith("x-accel-")]
 
+    async def settle(self, _case: Case) -> None:
+        await self.now.tenant.provisioning.settle()
 
-def _members(stage: Stage) -> None:
-    # The last one fits every cookie.
-    stage.member("session=good", body={"member": True, "user_id": "u1"})
-    stage.member("session=nouser", body={"member": True, "user_id": ""})
-    stage.member("session=notmember", body={"member": False, "user_id": "u2"})
-    stage.member("session=", status=401, body={"error": "no session"})
+    async def keys(self, prefix: str) -> dict[str, tuple[str, int]]:
+        return {key: value for key, value in self.now.cache.keys.items() if key.startswith(prefix)}
 
-
-def _turn(seconds: float) -> Before:
-    def turn(stage: Stage) -> None:
-        stage.bench.clock.now += seconds
-
-    return turn
-
-
-def _scripted(method: str, path: str, **parts: Any) -> Before:
-    return lambda stage: stage.bench.plane.script(method, path, **parts)
-
-
-def _status(**parts: Any) -> Before:
-    return _scripted("GET", "/cp/workspaces/:id/status", **parts)
+    async def tables(self) -> dict[str, Any]:
+        raise player.UnplayableError(SQL)
 
 
-def _store(*, down: bool) -> Before:
-    def turn(stage: Stage) -> None:
-        stage.now.store.down = down
-
-    return turn
-
-
-def _cache(*, down: bool) -> Before:
-    def turn(stage: Stage) -> None:
-        stage.now.cache.down = down
-
-    return turn
-
-
-def _both(*steps: Before) -> Before:
-    async def all_of_them(stage: Stage) -> None:
-        for step in steps:
-            done = step(stage)
-            if done is not None:
-                await done
-
-    return all_of_them
-
-
-PLANE_DOWN: Before = lambda stage: stage.bench.plane.down()  # noqa: E731
-PLANE_UP: Before = lambda stage: stage.bench.plane.up()  # noqa: E731
-CANVAS_DOWN: Before = lambda stage: stage.bench.canvas.down()  # noqa: E731
-CANVAS_UP: Before = lambda stage: stage.bench.canvas.up()  # noqa: E731
-
-# What the notes of the recording say, arranged before the case.
-BEFORE: dict[int, Before] = {
-    240: _scripted("GET", "/cp/auth/err", status=500, body={"error": "upstream"}),
-    241: _scripted("GET", "/cp/auth/hangup", fault="hangup"),
-    242: _scripted("GET", "/cp/auth/garbage", fault="garbage"),
-    243: _scripted("GET", "/cp/auth/cors", headers={"Access-Control-Allow-Origin": "https://app.example"}, body={}),
-    244: PLANE_DOWN,
-    249: PLANE_UP,
-    272: CANVAS_DOWN,
-    276: CANVAS_UP,
-    304: CANVAS_UP,
-    524: _four_rows,
-    536: _many_rows,
-    542: Stage.starts,
-    544: lambda stage: stage.provision(status=200, body={"instance_id": "mol-ws-x", "state": "running"}),
-    546: lambda stage: stage.provision(status=201, body={}),
-    548: lambda stage: stage.provision(status=201, body="<html></html>"),
-    550: lambda stage: stage.provision(status=500, body={"error": "no capacity"}),
-    552: lambda stage: stage.provision(status=500, body="<html></html>"),
-    554: lambda stage: stage.provision(fault="hangup"),
-    556: PLANE_DOWN,
-    558: _both(PLANE_UP, Stage.starts),
-    559: Stage.starts,
-    562: _scripted("GET", "/cp/admin/workspaces/:id/console", body={"output": "boot ok"}),
-    564: Stage.starts,
-    569: Stage.starts,
-    574: _status(body={"state": "running"}),
-    575: _status(body={"state": "terminated"}),
-    576: lambda stage: stage.bench.plane.unscript(),
-    630: _members,
-    644: _turn(6),
-    645: PLANE_DOWN,
-    690: _both(PLANE_UP, _members, _turn(31)),
-    691: _cache(down=True),
-    696: _both(_cache(down=False), _store(down=True)),
-}
+def script(bench: Bench, scripts: Sequence[notes.Script]) -> None:
+    """Let the stub's next answers be these."""
+    bench.plane.unscript()
+    for one in scripts:
+        when = {"Cookie": one.cookie} if one.cookie else {}
+        given = {"status": one.status, "headers": dict(one.headers), "body": one.body, "fault": one.fault, "when": when}
+        bench.plane.script(one.method, one.path, **given)
