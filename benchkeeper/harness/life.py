@@ -157,7 +157,7 @@ class Harness:
         if self.wish.binary:
             build[tenant] = _once(lambda: self._package(engine, tenant, tags["runtime"]))
         begun = time.monotonic()
-        self._plan = self._make_plan(topology.Images(tags["services"], tag, tenant), built)
+        self._plan = self._make_plan(topology.Images(tags["services"], tag, tenant), self.wish.build_id or built)
         self._services = Services(engine.client, self._write(self._plan), self._plan.environments(), self._stop)
         with phase("harness", f"bringing {len(self._plan.tenants)} tenants, their servers and the edge up"):
             self._blamed(lambda: self.services.up(TIMEOUT, build))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import statistics
@@ -98,7 +99,7 @@ def test_ended_at_any_moment_it_is_never_green_and_leaves_nothing(number: signal
     whole = float(result()["seconds"]["all"])
     for turn in range(MOMENTS):
         command = Command("replays")
-        moment = dice.uniform(0.5, whole * 0.8)
+        moment = 0.3 + (turn + dice.random()) / MOMENTS * whole * 0.8  # all over the run
         time.sleep(moment)
         assert command.process.poll() is None, "it was done before"
         command.process.send_signal(number)
@@ -269,8 +270,43 @@ def test_other_kinds_of_tenant_pass_the_same_replays() -> None:
         run = Command("replays", "--tenant", "image", "--image", name, "--build-id", build)
         assert run.wait() == 0
         assert result()["kind"] == "image"
+        unknown = Command("replays", "--tenant", "image", "--image", name, "buildinfo-stale-image", "unknown-host")
+        assert unknown.wait() == 0, "what nobody knows skips"
+        assert {one["name"]: one["verdict"] for one in result()["outcomes"]}["buildinfo-stale-image"] == "skip"
     finally:
         subprocess.run([str(engine.program), "image", "rm", name], check=False, capture_output=True)
+
+
+def test_a_program_with_its_folder_is_a_tenant(tmp_path: Path) -> None:
+    shutil.copytree(checkout().stacks / "tenant" / "reference", tmp_path / "lib", ignore=shutil.ignore_patterns("stub", "canvas"))
+    program = tmp_path / "tenant"
+    program.write_text("#!/bin/sh\nexport GIT_SHA=b-1 PYTHONPATH=/app/lib\nexec python3 -m tenant\n", encoding="utf-8")
+    program.chmod(0o755)
+    command = Command("replays", "--tenant", "binary", "--binary", str(tmp_path), "--build-id", "b-1")
+    assert command.wait() == 0
+    assert result()["kind"] == "binary"
+
+
+def test_tenants_that_run_elsewhere(tmp_path: Path) -> None:
+    assert Command("harness", "up").wait() == 0
+    try:
+        (folder,) = [path.parent for path in Path("/tmp").glob("benchkeeper-*/harness.json")]
+        known = json.loads((folder / "harness.json").read_text(encoding="utf-8"))
+        for one in known["tenants"]:
+            token = tmp_path / one["name"]
+            token.write_text(one["admin_token"], encoding="ascii")
+        tenants = [
+            {"name": one["name"], "host": one["host"], "org": one["org"], "token_file": one["name"], "direct": one["direct"]}
+            for one in known["tenants"]
+        ]
+        far = {"edge": known["edge"], "build_id": known["build_id"], "tenants": tenants}
+        (tmp_path / "far.yml").write_text(json.dumps(far), encoding="utf-8")
+        assert Command("replays", "--tenant", "url", "--at", str(tmp_path / "far.yml")).wait() == 0
+        verdicts = {one["name"]: one["verdict"] for one in result()["outcomes"]}
+        assert verdicts["tenant-isolation"] == verdicts["dot-segments"] == "pass"
+        assert verdicts["quiet-outage"] == "skip"
+    finally:
+        assert Command("harness", "down").wait() == 0
 
 
 def test_what_it_costs() -> None:

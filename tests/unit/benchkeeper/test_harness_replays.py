@@ -192,6 +192,9 @@ def test_without_a_tenant_to_spare_it_is_no_pass(place: Place, tmp_path: Path, f
     write(folder, "own.sh", "exit 0", needs="own-tenant")
     few = Place(**{**place.__dict__, "spares": ()})
     assert run(few, tmp_path, folder)["own"].verdict == FAIL
+    assert run(Place(**{**few.__dict__, "kind": "url"}), tmp_path, folder)["own"].verdict == SKIP, (
+        "elsewhere nobody can give it one"
+    )
 
 
 @pytest.mark.parametrize("printed", [f"{SECRET}-token-alpha", f"{SECRET}beta"])
