@@ -25,7 +25,7 @@ from ansible_collections.benchkeeper.core.plugins.module_utils._redact import Re
 from benchkeeper import replay_header
 from benchkeeper.console import say
 from benchkeeper.errors import UsageError
-from benchkeeper.harness import client, seed
+from benchkeeper.harness import client, seed, topology
 from benchkeeper.harness.place import write_private
 from benchkeeper.located import BrokenFileError
 
