@@ -11,6 +11,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from ansible_collections.benchkeeper.core.plugins.module_utils._run_context import DEFAULT_MINER
+
 from benchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,10 +102,17 @@ def host_name(value: str, known: Collection[str] | None = None) -> str:
     return value
 
 
-def miners(value: str, known: Collection[str]) -> tuple[str, ...]:
-    """Accept `none` or a comma-separated list of known, distinct miners."""
+def miners(value: str | None, known: Collection[str], *, lends: bool = True) -> tuple[str, ...]:
+    """Accept `none` or a comma-separated list of known, distinct miners; None is the default.
+
+    `lends` tells whether the stack says how a miner is lent: without that there is none by default, and none can be had.
+    """
+    if value is None:
+        value = DEFAULT_MINER if lends else "none"
     if value == "none":
         return ()
+    if not lends:
+        raise UsageError("this stack borrows no miners, its profile.yml has no borrow: leave --miners out, or use --miners none")
     names = value.split(",")
     seen: set[str] = set()
     for name in names:
