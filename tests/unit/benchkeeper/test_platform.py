@@ -122,7 +122,9 @@ def test_another_stack_means_other_machines(tmp_path: Path) -> None:
 
     there = Bench("a", "bench-0", "miner-0")
     configs = {machine.name: there.wanted_config(machine) for machine in there.machines}
-    seen = {name: machines.Seen(name, name, "id", "running", "", "image:1", config, attached=True) for name, config in configs.items()}
+    seen = {
+        name: machines.Seen(name, name, "id", "running", "", "image:1", config, attached=True) for name, config in configs.items()
+    }
     assert there.ready(seen)
     assert Bench("a", "bench-0").changed(seen) == ["miner-0"]
     assert not Bench("a", "bench-0").ready(seen)
@@ -142,7 +144,7 @@ def test_a_profile_that_cannot_be_read_is_said_before_anything_is_done(tmp_path:
     path = tmp_path / "stacks" / "a" / "profile.yml"
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(UsageError, match="./bench validate a"):
+    with pytest.raises(UsageError, match=r"bench validate a$"):
         spec.lends(Paths(tmp_path), "a")
 
 
