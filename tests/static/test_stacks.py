@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchkeeper import stack_schema
+
 ROOT = Path(__file__).parents[2]
 HELLO = ROOT / "stacks" / "hello"
 GUIDE = ROOT / "docs" / "how-to" / "add-a-stack.md"
@@ -64,3 +66,15 @@ def words(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", sorted(CODE), ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_runs_a_stack_names_no_product(path: Path) -> None:
     assert [one for one in words(path) if NAMES.search(one) and one != FIRST] == []
+
+
+def test_every_key_of_what_the_machines_carry_is_explained() -> None:
+    steps = (stack_schema.BaselineFile, stack_schema.BaselineLink, stack_schema.BaselineUnit, stack_schema.BaselineCommand)
+    models = (stack_schema.Embedded, stack_schema.Limits, stack_schema.Share, stack_schema.SentImage, stack_schema.Repository)
+    every = (*models, stack_schema.BaselineStep, stack_schema.BaselineDir, *steps, stack_schema.BaselineWait)
+    keys = {field.alias or name for model in every for name, field in model.model_fields.items()}
+    page = re.sub(
+        r"^```.*?^```", "", (ROOT / "roles" / "baseline" / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    explained = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`", page))))
+    assert keys - explained == set()

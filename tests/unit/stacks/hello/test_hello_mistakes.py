@@ -14,6 +14,7 @@ from benchkeeper.paths import Paths
 
 HERE = Path(__file__).parent
 STACK = HERE.parents[3] / "stacks" / "hello"
+GUIDE = HERE.parents[3] / "docs" / "how-to" / "add-a-stack.md"
 PLANTED: list[dict[str, Any]] = yaml.safe_load((HERE / "mistakes.yml").read_text(encoding="utf-8"))
 HEAL = """\
     always: # the heal: it is done whatever happened before
@@ -98,3 +99,15 @@ def test_all_mistakes_are_told_at_once(stack: Path, capsys: pytest.CaptureFixtur
     assert len(taken) >= 4
     missing = [one for one in wanted if not any(one.split("; ")[0] in line for line in said)]
     assert len(missing) <= 2, (missing, said)
+
+
+def test_the_page_shows_what_is_really_said(stack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = GUIDE.read_text(encoding="utf-8").partition("$ ./bench validate hello\n")[2].partition("\n```")[0].splitlines()
+    for row in PLANTED:
+        if row["new"].startswith(("deployed: [helthy", "json.greeting, op: smae")):
+            path = stack / row["file"]
+            path.write_text(path.read_text(encoding="utf-8").replace(row["old"], row["new"]), encoding="utf-8")
+    stack_validate.run(Paths(stack.parents[1]), ["hello"], as_json=False)
+    said = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(said) == 3
+    assert [line.startswith(page.removesuffix("...")) for page, line in zip(shown, said, strict=True)] == [True] * 3, said
