@@ -80,9 +80,13 @@ def _e2e(options: argparse.Namespace, paths: Paths) -> int:
     if options.keep and mode == "check":
         raise UsageError("--mode check changes nothing, there is nothing to --keep")
     inventory, embedded, hosts = _hosts(options.inventory, paths)
+    from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context
+
     from benchkeeper import spec
 
-    miners = validate.miners(options.miners, hosts.miners, lends=spec.lends(paths, stack))
+    lends = spec.lends(paths, stack)
+    usual = _run_context.DEFAULT_MINER if lends else "none"
+    miners = validate.miners(usual if options.miners is None else options.miners, hosts.miners, lends=lends)
     commit = ""
     _sweep(paths)
     if embedded:

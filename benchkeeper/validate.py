@@ -11,8 +11,6 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from ansible_collections.benchkeeper.core.plugins.module_utils._run_context import DEFAULT_MINER
-
 from benchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,13 +100,8 @@ def host_name(value: str, known: Collection[str] | None = None) -> str:
     return value
 
 
-def miners(value: str | None, known: Collection[str], *, lends: bool = True) -> tuple[str, ...]:
-    """Accept `none` or a comma-separated list of known, distinct miners; None is the default.
-
-    `lends` tells whether the stack says how a miner is lent: without that there is none by default, and none can be had.
-    """
-    if value is None:
-        value = DEFAULT_MINER if lends else "none"
+def miners(value: str, known: Collection[str], *, lends: bool = True) -> tuple[str, ...]:
+    """Accept `none` or a comma-separated list of known, distinct miners; only `none` where the stack lends none."""
     if value == "none":
         return ()
     if not lends:
