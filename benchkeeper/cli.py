@@ -88,7 +88,13 @@ def _e2e(options: argparse.Namespace, paths: Paths) -> int:
     if options.keep and mode == "check":
         raise UsageError("--mode check changes nothing, there is nothing to --keep")
     inventory, embedded, hosts = _hosts(options.inventory, paths)
-    miners = validate.miners(options.miners, hosts.miners)
+    from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context
+
+    from benchkeeper import spec
+
+    lends = spec.lends(paths, stack)
+    usual = _run_context.DEFAULT_MINER if lends else "none"
+    miners = validate.miners(usual if options.miners is None else options.miners, hosts.miners, lends=lends)
     commit = ""
     _sweep(paths)
     if embedded:
@@ -261,6 +267,10 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
     every = None if options.sweep is None else 0
     if options.sweep not in (None, "all"):
         every = validate.number(options.sweep, "--sweep", 1, 100)
+    from benchkeeper import spec
+
+    if not spec.lends(paths, stack):
+        raise UsageError(f"the battery kills runs that borrow a miner, and {stack} borrows none")
     if not (random or borrowers or options.world or options.case or every is not None):
         raise UsageError("nothing to do: give --sweep, --case F7, --random N, --world or --borrowers N")
     from benchkeeper import crash
@@ -269,9 +279,7 @@ def _crash(options: argparse.Namespace, paths: Paths) -> int:
 
 
 def _validate(options: argparse.Namespace, paths: Paths) -> int:
-    stacks = [validate.stack_name(name, paths.stack_folders()) for name in options.stacks] or paths.stack_folders()
-    if not stacks:
-        raise UsageError("there is no stack")
+    stacks = [validate.stack_name(name, paths.stack_folders()) for name in options.stacks]
     from benchkeeper import stack_validate
 
     if options.schema is not None:

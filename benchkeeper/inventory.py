@@ -71,6 +71,14 @@ def from_yaml(text: str) -> Hosts:
     )
 
 
+def made(record: Path) -> frozenset[str] | None:
+    """Return the machines of an embedded bench that were made, from its record (`Paths.machines`); None when there is none."""
+    try:
+        return frozenset(json.loads(record.read_text(encoding="utf-8"))["machines"])
+    except FileNotFoundError:
+        return None
+
+
 def read(path: Path, *, plain: bool) -> Hosts:
     """Return the hosts of an inventory: a `plain` one (our own) is read here, others by Ansible itself (a second)."""
     if plain:

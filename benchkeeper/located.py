@@ -32,8 +32,8 @@ class Mistake:
     text: str
 
     def __str__(self) -> str:
-        """Return it as editors and CI systems read it."""
-        return f"{self.file}:{self.line}: {self.text}"
+        """Return it as editors and CI systems read it: in one line."""
+        return f"{self.file}:{self.line}: {' '.join(self.text.split())}"
 
 
 class BrokenFileError(Exception):

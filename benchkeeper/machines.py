@@ -195,9 +195,9 @@ class Bench:
         return spec.config_hash(machine, self._image_ids[machine.image], texts, self.hosts | {"": str(self.network.id)})
 
     def changed(self, seen: Mapping[str, Seen]) -> list[str]:
-        """Return the names of machines that exist and must be replaced."""
+        """Return the names of machines that exist and must be replaced, or removed: what is wanted has no such machine."""
         wanted = {machine.name: self.wanted_config(machine) for machine in self.machines}
-        return [name for name, machine in seen.items() if name in wanted and machine.config != wanted[name]]
+        return [name for name, machine in seen.items() if machine.config != wanted.get(name)]
 
     def ready(self, seen: Mapping[str, Seen]) -> bool:
         """Tell whether every machine exists as it shall be, and runs (a cut one counts: that may be the test)."""
@@ -208,6 +208,10 @@ class Bench:
     def ensure(self) -> dict[str, Seen]:
         """Make every machine what it shall be, all at the same time; return what is there then."""
         seen = look(self.client, self.owner)
+        for name in sorted(set(seen) - set(self.hosts)):
+            say("machines", f"{name}: removing it, it was made for another stack")
+            sshfiles.forget_connection(self.paths, name)
+            self._remove(seen[name])
         sshfiles.write(self.paths, self.hosts)
         with ThreadPoolExecutor(max_workers=max(len(self.machines), 1)) as pool:
             jobs = [pool.submit(self._ensure_one, machine, seen.get(machine.name)) for machine in self.machines]
@@ -219,9 +223,8 @@ class Bench:
 
     def _ensure_one(self, machine: spec.Machine, seen: Seen | None) -> None:
         if seen and (seen.config != self.wanted_config(machine) or seen.state in ("created", "dead", "removing")):
-            say("machines", f"{machine.name}: replacing what an older version or an interrupted start left")
-            remove_container(self.client, self.owner, seen.container_id)
-            remove_volume(self.client, self.owner, self._volume(machine))
+            say("machines", f"{machine.name}: replacing what another stack, an older version or an interrupted start left")
+            self._remove(seen)
             seen = None
         if seen is None:
             container = self._create(machine)
@@ -242,11 +245,15 @@ class Bench:
         seconds = wait_ready(self.paths, container, machine.name, machine.address)
         say("machines", f"{machine.name}: {word}, answers at {machine.address} after {seconds:.1f} s")
 
+    def _remove(self, seen: Seen) -> None:
+        remove_container(self.client, self.owner, seen.container_id)
+        remove_volume(self.client, self.owner, self._volume(seen.name))
+
     def _prefix(self) -> str:
         return str(self.network.name)
 
-    def _volume(self, machine: spec.Machine) -> str:
-        return f"{self._prefix()}-{machine.name}-engine"
+    def _volume(self, name: str) -> str:
+        return f"{self._prefix()}-{name}-engine"
 
     def _create(self, machine: spec.Machine) -> Container:
         api = self.client.api
@@ -255,19 +262,19 @@ class Bench:
             foreign = self.client.containers.get(name)
             raise UnfitError(f"a container {name} ({foreign.short_id}) exists and is not ours; please remove it")
         with suppress(docker.errors.NotFound):
-            volume = self.client.volumes.get(self._volume(machine))
+            volume = self.client.volumes.get(self._volume(machine.name))
             if not labels.ours(volume.attrs.get("Labels"), self.owner, labels.BENCH):
                 raise UnfitError(f"a volume {volume.name} exists and is not ours; please remove it")
             # Without its container it is of no use to anybody; a fresh machine starts with an empty engine.
             volume.remove()
         marks = labels.triple(self.owner) | {labels.MACHINE: machine.name}
         # Labelled before its first use: the engine makes unlabelled ones of its own.
-        self.client.volumes.create(self._volume(machine), labels=marks)
+        self.client.volumes.create(self._volume(machine.name), labels=marks)
         host = api.create_host_config(
             privileged=True,
             cgroupns="private",
             tmpfs={"/run": "rw,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108
-            mounts=[docker.types.Mount("/var/lib/docker", self._volume(machine), type="volume")],
+            mounts=[docker.types.Mount("/var/lib/docker", self._volume(machine.name), type="volume")],
             extra_hosts=self.hosts,
             nano_cpus=int(machine.cpus * 1_000_000_000) if machine.cpus else None,
             mem_limit=machine.memory,

@@ -75,7 +75,8 @@ def _add_runs(command: Adder) -> None:
     e2e.add_argument("branch", metavar="BRANCH", help="branch of the bench's repository (see: ./bench repo)")
     _stack(e2e)
     e2e.add_argument("--mode", default="targeted", metavar="|".join(validate.MODES), help="default: %(default)s")
-    e2e.add_argument("--miners", default="miner-0", metavar="A,B|none", help="miners to borrow (default: %(default)s)")
+    borrowed = "miners to borrow (default: miner-0; none where the stack borrows none)"
+    e2e.add_argument("--miners", metavar="A,B|none", help=borrowed)
     e2e.add_argument("--workers", metavar="N", help="workers the bench must see (default: as many as borrowed)")
     e2e.add_argument("--keep", action="store_true", help="leave it all as it is until --ttl is over or `recover`")
     e2e.add_argument("--ttl", metavar="S", help="seconds a lease lives without a sign of life")

@@ -71,7 +71,7 @@ def _prepare(paths: Paths, stack: str, *, install: bool) -> tuple[engines.Engine
 def _bench(paths: Paths, client: docker.DockerClient, stack: str, machine_image: str) -> machines.Bench:
     network = machines.ensure_network(client, paths.checkout_id)
     names = inventory.read(paths.inventory, plain=True).machines
-    planned = spec.plan(names, machines.subnet_of(network), machine_image, spec.needs(paths, stack))
+    planned = spec.plan(names, machines.subnet_of(network), machine_image, spec.needs(paths, stack), stack)
     return machines.Bench(paths, client, network, planned)
 
 
@@ -131,7 +131,7 @@ def _make_machines(paths: Paths, stack: str, *, install: bool) -> tuple[dict[str
     seen = machines.look(engine.client, paths.checkout_id)
     changed = [name for name in bench.changed(seen) if seen[name].state == "running"]
     if changed and paths.ssh_config.is_file():
-        leases.refuse_when_held(paths, changed, "the machine must be replaced, but it is in use")
+        leases.refuse_when_held(paths, changed, "the machine must be replaced or removed, but it is in use")
     # The baseline is a checkout of it, and runs resolve branches in it.
     repo.ensure(paths, stack)
     with phase("machines", f"{', '.join(machine.name for machine in bench.machines)}"):

@@ -73,7 +73,9 @@ def held(paths: Paths) -> list[str]:
     rows = leases if isinstance(leases, list) else []
     running = {str(one["name"]) for one in machines if one["state"] == "running"} if isinstance(machines, list) else set()
     known = inventory.read(paths.inventory, plain=True)
-    silent = [f"{name} is not running, nobody knows" for name in (*known.miners, *known.benches) if name not in running]
+    made = inventory.made(paths.machines) or frozenset(known.machines)
+    lent = [name for name in (*known.miners, *known.benches) if name in made]
+    silent = [f"{name} is not running, nobody knows" for name in lent if name not in running]
     left = [f"process {pid} of a run is left" for pid in _holder.players(f"BENCHKEEPER_EVENTS={paths.results}/")]
     return [*silent, *left, *(f"{row['resource']} {row['state']}" for row in rows if row["state"] != "free")]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from benchkeeper import subnets
-from benchkeeper.errors import UnfitError
+from benchkeeper.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,8 @@ class Needs:
 
     Attributes:
         packages: Debian packages of every machine besides the machine image's own.
-        limits: By machine name, `cpus` (1.0 is one processor) and `memory` (bytes, or with suffix k, m, g).
+        limits: By machine name, `cpus` (1.0 is one processor) and `memory` (bytes, or with suffix k, m, g). Only the machines that
+            are named here are made; every one of the inventory when none is.
     """
 
     packages: tuple[str, ...]
@@ -44,6 +45,7 @@ class Machine:
         image: Tag of the machine image.
         cpus: Quota in processors; None for no limit.
         memory: Limit as the engine takes it; None for no limit.
+        stack: Whose baseline it carries; another stack gets another machine.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Machine:
     image: str
     cpus: float | None
     memory: str | None
+    stack: str = ""
 
 
 def parse_needs(text: str) -> Needs:
@@ -73,11 +76,36 @@ def needs(paths: Paths, stack: str) -> Needs:
     return parse_needs(path.read_text(encoding="utf-8")) if path.is_file() else Needs((), {})
 
 
-def plan(names: Sequence[str], subnet: str, image: str, wanted: Needs) -> list[Machine]:
-    """Return the machines of a bench, addresses counted up in the inventory's order."""
+def lends(paths: Paths, stack: str) -> bool:
+    """Tell whether miners can be borrowed for a stack: whether its profile says how one is lent.
+
+    Raises:
+        UsageError: the profile cannot be read.
+    """
+    path = paths.stacks / stack / "profile.yml"
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        profile = None
+    if not isinstance(profile, dict):
+        raise UsageError(f"the stack's profile.yml cannot be read; what is wrong says ./bench validate {stack}")
+    return "borrow" in profile
+
+
+def plan(names: Sequence[str], subnet: str, image: str, wanted: Needs, stack: str = "") -> list[Machine]:
+    """Return the machines of a bench that a stack needs, addresses counted up in the inventory's order.
+
+    Raises:
+        UnfitError: the stack names a machine that the inventory has not.
+    """
+    unknown = [name for name in wanted.limits if name not in names]
+    if unknown:
+        raise UnfitError(f"embedded.yml: machines: the inventory has no {', '.join(map(str, unknown))}; it has {', '.join(names)}")
     network = ipaddress.IPv4Network(subnet)
     machines = []
     for position, name in enumerate(names):
+        if wanted.limits and name not in wanted.limits:
+            continue
         limit = wanted.limits.get(name, {})
         machines.append(
             Machine(
@@ -86,6 +114,7 @@ def plan(names: Sequence[str], subnet: str, image: str, wanted: Needs) -> list[M
                 image=image,
                 cpus=float(limit["cpus"]) if limit.get("cpus") else None,
                 memory=str(limit["memory"]) if limit.get("memory") else None,
+                stack=stack,
             ),
         )
     return machines

@@ -250,7 +250,8 @@ class Readers:
                     yield document.mistake(at, f"the same {what} twice: {one}, first in line {first}")
                 elif isinstance(one, str):
                     known[where, one] = at
-        yield from self._places(document, (), given_places(document.data))
+        own = {str(place) for row in scenarios.values() for place in mapping(row, "places")}
+        yield from self._places(document, (), given_places(document.data) | own)
 
     def _waited(self, document: Document, place: Place, names: list[Any]) -> Iterator[Mistake]:
         signals = mapping(document.data, "signals")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from benchkeeper.schema import Seconds, Strict, Text
 
@@ -351,6 +351,7 @@ class Scenario(Strict):
     """A row of a configuration."""
 
     overrides: dict[Text, Any] = Field(default_factory=dict)
+    places: dict[Text, Any] = Field(default_factory=dict)
 
 
 class Exercise(Strict):
@@ -391,6 +392,117 @@ class Posture(BaseModel):
     profiles: dict[Text, Text] = Field(default_factory=dict)
     published: dict[Text, dict[int, dict[str, Any]]] = Field(default_factory=dict)
     listening: dict[Text, dict[int, Texts]] = Field(default_factory=dict)
+
+
+class Limits(Strict):
+    """How much of the computer a machine may have."""
+
+    cpus: float | None = None
+    memory: Text | None = None
+
+
+class SentImage(Strict):
+    """An image of the stack's images/, and its name on the machine."""
+
+    image: Text
+    as_: Text = Field(alias="as")
+
+
+class Repository(Strict):
+    """A checkout on a machine."""
+
+    dest: Text
+    owner: Text
+    branch: Text = "main"
+
+
+class _Owned(Strict):
+    owner: Text = "root"
+    group: Text = "root"
+    mode: Annotated[str, Field(pattern=r"^0[0-7]{3,4}$")] = "0644"
+
+
+class BaselineDir(_Owned):
+    """A directory."""
+
+    path: Text
+
+
+class BaselineFile(_Owned):
+    """A file, or each file of a tree; `src` is relative to embedded/."""
+
+    src: Text
+    dest: Text
+    once: bool = False
+
+
+class BaselineLink(Strict):
+    """A symbolic link."""
+
+    path: Text
+    target: Text
+
+
+class BaselineUnit(Strict):
+    """A unit of systemd."""
+
+    name: Text
+    enabled: bool = False
+    state: Literal["started", "stopped"] | None = None
+    restart_for: Texts = Field(default_factory=list)
+
+
+class _Baseline(Strict):
+    argv: Annotated[list[str], Field(min_length=1)]
+    cwd: Text = "/"
+    user: Text | None = None
+    timeout: Seconds = 60.0
+
+
+class BaselineCommand(_Baseline):
+    """A command that must end well."""
+
+    creates: Text | None = None
+
+
+class BaselineWait(_Baseline):
+    """A command that must end well in time, saying something."""
+
+    contains: str = ""
+
+
+class BaselineStep(Strict):
+    """One step of a machine's baseline: exactly one of the kinds."""
+
+    dir: BaselineDir | None = None
+    tree: BaselineFile | None = None
+    file: BaselineFile | None = None
+    link: BaselineLink | None = None
+    unit: BaselineUnit | None = None
+    command: BaselineCommand | None = None
+    wait: BaselineWait | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> BaselineStep:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"a step is one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class Share(Strict):
+    """What the machines of one group carry."""
+
+    images: list[SentImage] = Field(default_factory=list)
+    repository: Repository | None = None
+    steps: list[BaselineStep] = Field(default_factory=list)
+
+
+class Embedded(Strict):
+    """embedded.yml."""
+
+    machine_packages: Texts = Field(default_factory=list)
+    machines: dict[Text, Limits] = Field(default_factory=dict)
+    groups: dict[Text, Share] = Field(default_factory=dict)
 
 
 Faults = list[Fault]

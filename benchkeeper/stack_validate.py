@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.benchkeeper.core.plugins.module_utils import _run_context
 
-from benchkeeper import env_sources, environment, located, replay_header, schema, spec, stack_checks, stack_schema
-from benchkeeper.errors import BenchError, UsageError
+from benchkeeper import env_sources, environment, located, replay_header, schema, stack_checks, stack_schema
+from benchkeeper.errors import UsageError
 from benchkeeper.located import BrokenFileError, Document, Mistake
-from benchkeeper.stack_readers import Readers, mapping, steps
+from benchkeeper.stack_readers import Readers, listing, mapping, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from benchkeeper.located import Place
     from benchkeeper.paths import Paths
 
 SCHEMA = 1
@@ -33,6 +34,7 @@ MODELS: dict[str, Any] = {
     "posture": stack_schema.Posture,
     "faults": stack_schema.Faults,
     "checks": stack_schema.Checks,
+    "embedded": stack_schema.Embedded,
     "environment": environment.Environment,
     "replay": replay_header.ReplayHeader,
 }
@@ -206,11 +208,23 @@ class _Examined:
 
     def _embedded(self) -> None:
         document = self.document(self.folder / "embedded.yml")
-        try:
-            if document is not None:
-                spec.parse_needs(document.text)
-        except BenchError as error:
-            self.mistakes.append(document.mistake((), str(error)) if document else Mistake("embedded.yml", 1, str(error)))
+        if document is None:
+            return
+        self.shape(document, stack_schema.Embedded)
+        there = sorted(path.parent.name for path in (self.folder / "images").glob("*/Dockerfile"))
+        for name in mapping(document.data, "groups"):
+            place: Place = ("groups", name)
+            for number, image in enumerate(listing(document.data, *place, "images")):
+                called = image.get("image") if isinstance(image, dict) else None
+                if isinstance(called, str) and called not in there:
+                    why = f"there is no image {called}; there are {', '.join(there) or 'none'}"
+                    self.mistakes.append(document.mistake((*place, "images", number), why))
+            for number, step in enumerate(listing(document.data, *place, "steps")):
+                for kind in ("file", "tree"):
+                    source = mapping(step, kind).get("src")
+                    if isinstance(source, str) and not (self.folder / "embedded" / source).exists():
+                        text = f"embedded/{source} is not there"
+                        self.mistakes.append(document.mistake((*place, "steps", number), text))
 
 
 @dataclass(frozen=True)
@@ -238,21 +252,18 @@ class Examination:
         return f"{self.stack}: {found} ({read})"
 
 
-def examine(folder: Path, top: Path, today: dt.date) -> Examination:
-    """Examine one stack.
+def examine(folder: Path, top: Path, today: dt.date) -> Examination | None:
+    """Examine one stack; return None when it has nothing to examine.
 
     Args:
         folder: Its folder.
         top: The checkout, from which files are called.
         today: What the expiry of skips is compared with.
-
-    Raises:
-        UsageError: there is nothing to examine.
     """
     examined = _Examined(folder, top, today)
     examined.run()
     if not examined.counts:
-        raise UsageError(f"{env_sources.shown(folder, top)} has nothing to validate")
+        return None
     return Examination(folder.name, tuple(sorted(set(examined.mistakes))), examined.counts)
 
 
@@ -265,9 +276,26 @@ def print_schema(name: str) -> int:
 
 
 def run(paths: Paths, stacks: Iterable[str], *, as_json: bool) -> int:
-    """Examine stacks and print every mistake; 0 when there is none, 2 otherwise."""
+    """Examine stacks and print every mistake; 0 when there is none, 2 otherwise.
+
+    Args:
+        paths: The checkout.
+        stacks: Names of their folders; none means all that have something to examine.
+        as_json: Print a document for programs instead.
+
+    Raises:
+        UsageError: a stack that was named, or every one, has nothing to examine.
+    """
     today = dt.datetime.now(tz=dt.timezone.utc).date()
-    found: Sequence[Examination] = [examine(paths.stacks / name, paths.root, today) for name in stacks]
+    named = list(stacks)
+    found = []
+    for name in named or paths.stack_folders():
+        one = examine(paths.stacks / name, paths.root, today)
+        if one is None and named:
+            raise UsageError(f"{env_sources.shown(paths.stacks / name, paths.root)} has nothing to validate")
+        found += [one] if one else []
+    if not found:
+        raise UsageError("there is no stack")
     if as_json:
         print(json.dumps({"schema": SCHEMA, "stacks": [one.as_data() for one in found]}, indent=1))
     else:

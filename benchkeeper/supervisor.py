@@ -7,6 +7,7 @@ proven. The recovery is another process, is not stopped by a second signal, and 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import signal
 import sys
@@ -222,6 +223,7 @@ def _wishes(options: RecoverOptions, paths: Paths, skipped: list[str]) -> Iterat
         _say(f"run {state.run_id}: its embedded bench is gone, and everything it changed with it")
         runs.forget(state)
         states.remove(state)
+    states = [_left(state) for state in states]
     usable = tuple(state for state in states if options.force or not state.alive)
     for state in usable:
         if not state.alive:
@@ -239,15 +241,39 @@ def _wishes(options: RecoverOptions, paths: Paths, skipped: list[str]) -> Iterat
         if not place.exists():
             skipped.append(f"the inventory {place} is gone; name another one with --inventory")
             continue
-        chosen = options.hosts or tuple(sorted(hosts))
+        chosen = options.hosts or tuple(sorted(hosts)) or _existing(place)
         yield recovery.Wish(place, chosen, options.run_id or "", options.force, usable, options.verbose)
 
 
+def _made(state: runs.RunState) -> frozenset[str] | None:
+    """Return the machines that there are of the embedded bench that a run was on; None when it was on another one."""
+    own = Paths(Path(str(state.data.get("checkout", ""))))
+    embedded = Path(str(state.data.get("inventory", ""))) == own.inventory
+    return (inventory.made(own.machines) or frozenset()) if embedded else None
+
+
+def _left(state: runs.RunState) -> runs.RunState:
+    """Return a run without the machines of an embedded bench that are gone: another stack had no use for them."""
+    there = _made(state)
+    if there is None:
+        return state
+    return dataclasses.replace(state, data={**state.data, "hosts": [name for name in state.hosts if name in there]})
+
+
 def _machines_gone(state: runs.RunState) -> bool:
-    """Return whether a run was on an embedded bench that does not exist any more."""
-    root = Path(str(state.data.get("checkout", "")))
-    own = Paths(root)
-    return Path(str(state.data.get("inventory", ""))) == own.inventory and not own.machines.is_file()
+    """Return whether a run was on an embedded bench of which nothing that it leased exists any more."""
+    there = _made(state)
+    return there is not None and (not there or (bool(state.hosts) and not _left(state).hosts))
+
+
+def _existing(place: Path) -> tuple[str, ...]:
+    """Return the miners and benches that there are of an embedded bench; none, for all of them, of another inventory."""
+    own = Paths(place.parents[1]) if len(place.parents) > 1 else None
+    there = inventory.made(own.machines) if own is not None and own.inventory == place else None
+    if there is None:
+        return ()
+    known = inventory.read(place, plain=True)
+    return tuple(name for name in (*known.miners, *known.benches) if name in there)
 
 
 def _remember(states: tuple[runs.RunState, ...], said: list[dict[str, Any]]) -> None:

@@ -100,10 +100,12 @@ def host_name(value: str, known: Collection[str] | None = None) -> str:
     return value
 
 
-def miners(value: str, known: Collection[str]) -> tuple[str, ...]:
-    """Accept `none` or a comma-separated list of known, distinct miners."""
+def miners(value: str, known: Collection[str], *, lends: bool = True) -> tuple[str, ...]:
+    """Accept `none` or a comma-separated list of known, distinct miners; only `none` where the stack lends none."""
     if value == "none":
         return ()
+    if not lends:
+        raise UsageError("this stack borrows no miners, its profile.yml has no borrow: leave --miners out, or use --miners none")
     names = value.split(",")
     seen: set[str] = set()
     for name in names:

@@ -248,13 +248,16 @@ def judge_steps(lines: Iterable[Mapping[str, Any]], host: str) -> Iterator[Judge
 
 
 def judge_canary(hits: Mapping[str, Any] | None, context: Mapping[str, Any]) -> Iterator[Judged]:
-    """Return whether the planted secret turned up in the logs of each host."""
+    """Return whether the planted secret turned up in the logs of each host; where none was planted, no log could show it."""
+    planted = context.get("secrets", {}).get("canary", {}).get("file", "?")
     for host in [one["name"] for one in context.get("hosts", [])] if context.get("mode") != "check" else []:
         name, title = f"secrets.canary.{host}", f"The planted secret is in no log of {host}"
         told = (hits or {}).get(host)
         found, gaps = (told.get("hits"), told.get("gaps")) if isinstance(told, dict) else (None, ["the logs were not searched"])
         if found:
             verdict = Verdict(name, title, "fail", f"found in {found}")
+        elif not planted:
+            verdict = Verdict(name, title, "skip", "the stack's profile.yml names no place for it", skip_class="by-design")
         elif gaps or found is None:
             verdict = Verdict(name, title, "error", f"not all logs were searched: {gaps}")
         else:

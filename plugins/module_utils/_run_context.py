@@ -21,15 +21,19 @@ RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\Z")
 TTL_LIMITS = (30, 86400)
 WAIT_LIMITS = (0, 86400)
 WORKER_LIMIT = 64
+DEFAULT_MINER = "miner-0"  # borrowed when nobody says what, where the stack borrows any
 DEFAULT_TTL = 120  # seconds of silence that a lease outlives; its holder renews it every quarter of that
+VERB_LIMIT = 300  # seconds for a verb of the driver whose profile says none
+STACK_PROBE = "stack"  # the probe of a bench that says which directory drives it
+NO_SECRETS: dict[str, Any] = {"dotenv": [], "categories": {}, "canary": {"file": "", "path": []}}
 # A bench that scales the product's timings waits less long for them, too; but what the machine itself needs does not shrink.
 SHORTEST_WAIT = 30.0  # seconds
 LEAST_PATIENCE = 0.25
 PLACE = re.compile(r"\{([a-z_]+)\}")
-# What `build` fills in; a signal's own places come with `with`.
+# What `build` fills in; a signal's own places come with `with`, a scenario's own with `places`.
 PLACES = (
     *("run_id", "bench", "time_scale", "checkout", "live", "pool_url", "miners", "worker_names", "workers", "secret_keys"),
-    *("dir", "host", "miner", "worker", "overrides", "pool_key", "pool_label"),
+    *("dir", "host", "miner", "worker", "overrides"),
 )
 
 
@@ -45,15 +49,17 @@ class UnfitError(RuntimeError):
 class Request:
     """What the caller asked for, as it came in.
 
-    ``miners`` is a list of inventory names, the text ``none`` or a comma separated text; ``workers`` counts distinct workers, -1
-    meaning as many as are borrowed; ``ttl`` and ``wait`` are seconds, ttl 0 meaning the default; ``worker_names`` says under which
-    name the bench shows a miner, where that is not its inventory name.
+    ``miners`` is a list of inventory names, the text ``none`` or a comma separated text, None meaning the default; ``lends`` says
+    whether miners can be borrowed for the stack at all; ``workers`` counts distinct workers, -1 meaning as many as are borrowed;
+    ``ttl`` and ``wait`` are seconds, ttl 0 meaning the default; ``worker_names`` says under which name the bench shows a miner,
+    where that is not its inventory name.
     """
 
     branch: str
     stack: str = "pithead"
     mode: str = "targeted"
-    miners: Any = "miner-0"
+    miners: Any = None
+    lends: bool = True
     workers: int = -1
     keep: bool = False
     ttl: int = 0
@@ -88,15 +94,24 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
     return number
 
 
-def check_miners(asked: Any, known: Sequence[str]) -> list[str]:
+def check_miners(asked: Any, known: Sequence[str], *, lends: bool = True) -> list[str]:
     """Return the names of the miners to borrow, in the order in which their leases are taken.
 
+    Args:
+        asked: as in `Request`.
+        known: the inventory's group ``miners``.
+        lends: whether the stack's profile says how a miner is lent.
+
     Raises:
-        UsageError: a name that is no host name, is not in the inventory's group ``miners``, or stands there twice.
+        UsageError: a name that is no host name, is not known, or stands there twice; any name where the stack borrows none.
     """
+    if asked is None:
+        asked = DEFAULT_MINER if lends else "none"
     names = [part.strip() for part in asked.split(",")] if isinstance(asked, str) else [str(part) for part in asked]
     if names in (["none"], [""], []):
         return []
+    if not lends:
+        raise UsageError("this stack borrows no miners, its profile.yml has no borrow: leave them out, or ask for none")
     for name in names:
         if not NAME.match(name):
             raise UsageError(f"not a host name: {name[:60]!a}")
@@ -179,7 +194,8 @@ def check_request(request: Request, stacks: Sequence[str]) -> dict[str, Any]:
     bench = request.bench or (benches[0] if benches else "")
     if not NAME.match(bench) or bench not in benches:
         raise UsageError(f"unknown bench {bench[:60]!a}; the inventory's group benches has: {', '.join(benches) or 'none'}")
-    miners = [] if request.mode == "check" else check_miners(request.miners, list(request.groups.get("miners", ())))
+    known = list(request.groups.get("miners", ()))
+    miners = [] if request.mode == "check" else check_miners(request.miners, known, lends=request.lends)
     ttl = _whole("ttl", request.ttl or DEFAULT_TTL, *TTL_LIMITS)
     if request.keep and not request.ttl:
         raise UsageError("keep needs a ttl: how many seconds may the host stay leased?")
@@ -219,6 +235,50 @@ def _host(kind: str, name: str, role: Mapping[str, Any], places: Mapping[str, An
     }
 
 
+def _driver(profile: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:
+    """How the stack is driven, with what may be left out filled in; one without a verb for it is never backed up."""
+    driver = fill(_need(profile, "driver"), places)
+    limits = _need(profile, "driver.timeouts")
+    usual = limits.get("verb", VERB_LIMIT)
+    for key in ("backup_dir", "backup_pattern", "backup_written") if "backup" in _need(profile, "driver.verbs") else ():
+        _need(profile, f"driver.{key}")
+    return {"env": {}, "backup_members": [], **driver, "timeouts": {"deploy": usual, "backup": usual, **limits}}
+
+
+def _borrow(asked: Mapping[str, Any], profile: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:
+    """How each miner is pointed at the bench, and what shows that it came."""
+    borrow, miner = _need(profile, "borrow"), _need(profile, "hosts.miner")
+    bare = asked["mode"] == "journal"
+    url_key = _need(profile, "borrow.url_key")
+    tag = fill(miner.get("tag", {}), places)
+    first = {**_need(profile, "borrow.set"), url_key: places["pool_url"], **({tag["key"]: tag["value"]} if tag else {})}
+    seen = _need(profile, "borrow.seen")
+    return {
+        "list": _need(profile, "borrow.list"),
+        "pool_url": places["pool_url"],
+        "path": miner.get("config", ""),
+        "unit": miner.get("unit", ""),
+        "on_conflict": borrow.get("on_conflict", "end"),
+        # A copy of the first entry, ours by its tag, before all others: the owner's pools stay as its failover.
+        "edit": {
+            "json": [
+                {
+                    "op": "first_in_list",
+                    "list": _need(profile, "borrow.list"),
+                    "match": {url_key: places["pool_url"]},
+                    "copy_first": True,
+                    "set": first,
+                }
+            ]
+        },
+        "arrived": [] if bare else fill(_need(profile, "borrow.arrived"), places),
+        "seen": {
+            name: patient(fill(seen, {**places, "miner": name, "worker": worker}), places["time_scale"])
+            for name, worker in ({} if bare else asked["worker_names"]).items()
+        },
+    }
+
+
 def build(
     asked: Mapping[str, Any],
     profile: Mapping[str, Any],
@@ -241,8 +301,10 @@ def build(
         UsageError: the stack's data lack something.
     """
     live = places.get("live") or _need(profile, "paths.live")
+    secrets = {**NO_SECRETS, **profile.get("secrets", {})}
     checkout = _need(profile, "paths.checkout")
-    port = _need(profile, "borrow.port")
+    lent = "borrow" in profile
+    port = _need(profile, "borrow.port") if lent else 0
     # A run that is only there to be killed makes every kind of change; it waits for nothing and checks nothing.
     bare = asked["mode"] == "journal"
     base = {
@@ -251,13 +313,14 @@ def build(
         "time_scale": asked.get("time_scale", 1.0),
         "checkout": checkout,
         "live": live,
-        "pool_url": f"{places.get('pool_host') or asked['bench']}:{port}",
+        "pool_url": f"{places.get('pool_host') or asked['bench']}:{port}" if lent else "",
         "miners": list(asked["miners"]),
         "worker_names": list(asked["worker_names"].values()),
         "workers": asked["workers"],
-        "secret_keys": sorted({key for keys in _need(profile, "secrets.categories").values() for key in keys}),
+        "secret_keys": sorted({key for keys in secrets["categories"].values() for key in keys}),
     }
     hosts = _need(profile, "hosts")
+    _need(profile, f"hosts.bench.probes.{STACK_PROBE}")
     at_rest = {**base, "dir": live}
     deployed = {**base, "dir": checkout}
     bench = _host("bench", asked["bench"], _need(hosts, "bench"), at_rest)
@@ -270,10 +333,7 @@ def build(
     bench["deployed"], bench["deployed_look"] = {**branch["probes"], **bound}, {} if bare else {**branch["look"], **bound}
     miners = [_host("miner", name, _need(hosts, "miner"), at_rest) for name in asked["miners"]]
     steps = plan(asked, exercise, base)
-    driver = fill(_need(profile, "driver"), at_rest)
-    url_key = _need(profile, "borrow.url_key")
-    tag = fill(hosts["miner"].get("tag", {}), at_rest)
-    first = {**_need(profile, "borrow.set"), url_key: base["pool_url"], **({tag["key"]: tag["value"]} if tag else {})}
+    driver = _driver(profile, at_rest)
     return {
         "schema": 1,
         **asked,
@@ -290,39 +350,16 @@ def build(
             "project": project,
             "live_dir": live,
             "argv": [driver["program"], *driver["verbs"]["up"]],
-            "env": driver.get("env", {}),
+            "env": driver["env"],
             "user": _need(profile, "paths.owner"),
             "timeout": driver["timeouts"]["up"],
         },
         "seed": list(profile.get("seed", [])),
-        "secrets": fill(_need(profile, "secrets"), at_rest),
+        "secrets": fill(secrets, at_rest),
         "binding": profile.get("binding", {}),
         "build_label": profile.get("build_label", ""),
         "hosts": [*miners, bench],
-        "borrow": {
-            "list": _need(profile, "borrow.list"),
-            "pool_url": base["pool_url"],
-            "path": hosts["miner"].get("config", ""),
-            "unit": hosts["miner"].get("unit", ""),
-            "on_conflict": _need(profile, "borrow").get("on_conflict", "end"),
-            # A copy of the first entry, ours by its tag, before all others: the owner's pools stay as its failover.
-            "edit": {
-                "json": [
-                    {
-                        "op": "first_in_list",
-                        "list": _need(profile, "borrow.list"),
-                        "match": {url_key: base["pool_url"]},
-                        "copy_first": True,
-                        "set": first,
-                    }
-                ]
-            },
-            "arrived": [] if bare else fill(_need(profile, "borrow.arrived"), at_rest),
-            "seen": {
-                name: patient(fill(_need(profile, "borrow.seen"), {**at_rest, "miner": name, "worker": worker}), base["time_scale"])
-                for name, worker in ({} if bare else asked["worker_names"]).items()
-            },
-        },
+        "borrow": _borrow(asked, profile, at_rest) if lent or "miner" in hosts else {},
         **steps,
     }
 
@@ -333,8 +370,7 @@ def plan(asked: Mapping[str, Any], exercise: Mapping[str, Any], places: Mapping[
     name = _exercise(exercise, "canonical")
     row = _exercise(exercise, "scenarios")[name]
     overrides = dict(row.get("overrides", {}))
-    pool = str(overrides.get("p2pool.pool", "mini"))
-    filled = {**places, "overrides": overrides, "pool_key": pool, "pool_label": pool.capitalize()}
+    filled = {**places, **row.get("places", {}), "overrides": overrides}
     context = {"workers": asked["workers"], "time_scale": asked.get("time_scale", 1.0)}
     if asked["mode"] == "journal":
         steps = [_step(step, "lifecycle", signals, filled, context) for step in _exercise(exercise, "journal")]

@@ -30,6 +30,7 @@ options:
   plant_path: {description: Keys under which the canary is set in O(plant_file)., type: list, elements: str, default: []}
   plant_file: {description: JSON file of the checkout that gets the canary., type: str, default: ""}
   plant_value: {description: The canary., type: str, default: ""}
+  redact: {description: Settings files whose values are not shown in what git says., type: list, elements: path, default: []}
   timeout: {description: Seconds that git may take., type: int, default: 300}
 """
 
@@ -129,7 +130,7 @@ def make(params: Dict[str, Any]) -> str:
             "env": {"GIT_TERMINAL_PROMPT": "0"},
             "stdin": json.dumps(plant) + "\n" + params["bundle"],
             "timeout": params["timeout"],
-            "redact": {"dotenv": [params["live"] + "/.env"]},
+            "redact": {"dotenv": list(params["redact"])},
         },
     )
     head = str(done.get("stdout_tail", "")).strip().rsplit("\n", 1)[-1]
@@ -154,6 +155,7 @@ def main() -> None:
             "plant_path": {"type": "list", "elements": "str", "default": []},
             "plant_file": {"type": "str", "default": ""},
             "plant_value": {"type": "str", "default": "", "no_log": True},
+            "redact": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int", "default": 300},
         },
         required_one_of=[("bundle", "origin")],

@@ -24,7 +24,10 @@ attributes:
     description: A machine that is what it shall be is left alone; so is one that is leased.
 options:
   state: {description: Whether the machines shall be there., type: str, choices: [present, absent], default: present}
-  stack: {description: 'Stack whose needs (packages, limits) the machines serve.', type: str, default: pithead}
+  stack:
+    description: Stack whose needs (machines, packages, limits) they serve. Machines that were made for another one are replaced.
+    type: str
+    default: pithead
   install: {description: Whether missing programs may be installed on this computer., type: bool, default: false}
   force: {description: Remove machines even when they are leased., type: bool, default: false}
 """

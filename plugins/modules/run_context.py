@@ -27,7 +27,10 @@ options:
   branch: {description: The branch to prove., type: str, required: true}
   stack: {description: Name of a folder under O(stacks_dir)., type: str, default: pithead}
   mode: {description: What kind of run., type: str, default: targeted}
-  miners: {description: 'Inventory names of the miners to borrow, a comma separated text, or V(none).', type: raw, default: miner-0}
+  miners:
+    description: Inventory names of the miners to borrow, a comma separated text, or V(none). Left out, it is V(miner-0) where the
+      stack's profile says how a miner is lent, and V(none) where it does not.
+    type: raw
   workers: {description: Distinct workers that the bench must see mining; -1 means as many as are borrowed., type: int, default: -1}
   keep: {description: Leave the hosts leased at the end., type: bool, default: false}
   ttl: {description: Seconds that a lease lives without a renewal; 0 means the default., type: int, default: 0}
@@ -174,7 +177,8 @@ def make(params: dict[str, Any]) -> dict[str, Any]:
     stacks_dir = Path(params["stacks_dir"]).resolve()
     stacks = sorted(path.parent.name for path in stacks_dir.glob("*/profile.yml"))
     fields = ("branch", "stack", "mode", "miners", "workers", "keep", "ttl", "wait", "bench", "groups", "worker_names")
-    asked = rc.check_request(rc.Request(**{name: params[name] for name in fields}), stacks)
+    lends = params["stack"] not in stacks or "borrow" in read_yaml(stacks_dir / params["stack"] / "profile.yml")
+    asked = rc.check_request(rc.Request(**{name: params[name] for name in fields}, lends=lends), stacks)
     stamp = datetime.now(tz=timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     run_id = params["run_id"] or f"{stamp}-{secrets.token_hex(3)}"
     if not rc.RUN_ID.match(run_id):
@@ -210,7 +214,7 @@ def main() -> None:
             "branch": {"type": "str", "required": True},
             "stack": {"type": "str", "default": "pithead"},
             "mode": {"type": "str", "default": "targeted"},
-            "miners": {"type": "raw", "default": "miner-0"},
+            "miners": {"type": "raw"},
             "workers": {"type": "int", "default": -1},
             "keep": {"type": "bool", "default": False},
             "ttl": {"type": "int", "default": 0},

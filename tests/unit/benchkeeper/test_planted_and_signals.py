@@ -53,3 +53,7 @@ def test_a_machine_that_does_not_run_is_not_free(tmp_path: Path, monkeypatch: py
     assert signals.held(Paths(tmp_path)) == ["miner-0 is not running, nobody knows"]
     machines[1]["state"] = "running"
     assert signals.held(Paths(tmp_path)) == []
+    del machines[1]
+    Paths(tmp_path).make_work()
+    Paths(tmp_path).machines.write_text('{"machines": {"bench-0": {}}}', encoding="utf-8")
+    assert signals.held(Paths(tmp_path)) == [], "the stack that is on the bench has no miner"

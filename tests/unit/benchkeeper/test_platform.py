@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchkeeper import bare, debian, engine_packages, images, inventory, labels, leases, spec, sshfiles, subnets
-from benchkeeper.errors import UnfitError
+from benchkeeper import bare, debian, engine_packages, images, inventory, labels, leases, machines, spec, sshfiles, subnets
+from benchkeeper.errors import UnfitError, UsageError
 from benchkeeper.paths import Paths
 
 DEB822 = """\
@@ -86,7 +86,7 @@ def test_no_subnet_left() -> None:
 
 
 def test_plan_takes_addresses_in_order_and_limits_by_name() -> None:
-    needs = spec.parse_needs("machine_packages: [xmrig]\nmachines: {miner-0: {cpus: 0.4, memory: 1g}}\n")
+    needs = spec.parse_needs("machine_packages: [xmrig]\nmachines: {bench-0: {}, miner-0: {cpus: 0.4, memory: 1g}}\n")
     first, second = spec.plan(["bench-0", "miner-0"], "10.220.9.0/24", "image:1", needs)
     assert (first.address, first.cpus, first.memory) == ("10.220.9.10", None, None)
     assert (second.address, second.cpus, second.memory) == ("10.220.9.11", 0.4, "1g")
@@ -94,6 +94,58 @@ def test_plan_takes_addresses_in_order_and_limits_by_name() -> None:
     for bad in ("machine_packages: xmrig", "machines: [a]", "machines: {a: 1}"):
         with pytest.raises(UnfitError):
             spec.parse_needs(bad)
+
+
+def test_a_stack_gets_the_machines_it_names_and_all_when_it_names_none() -> None:
+    names = ["bench-0", "miner-0", "pool-0"]
+
+    def planned(text: str) -> list[tuple[str, str, str]]:
+        found = spec.plan(names, "10.220.9.0/24", "image:1", spec.parse_needs(text), "a")
+        return [(one.name, one.address, one.stack) for one in found]
+
+    # A machine keeps its address whatever the others are.
+    assert planned("machines: {pool-0: {}}") == [("pool-0", "10.220.9.12", "a")]
+    assert [name for name, _address, _stack in planned("machines: {}")] == names
+    with pytest.raises(UnfitError, match="the inventory has no pool-1; it has bench-0, miner-0, pool-0"):
+        planned("machines: {pool-1: {}}")
+
+
+def test_another_stack_means_other_machines(tmp_path: Path) -> None:
+    """Also where it needs the same: nothing of one stack's baseline is left for the other. Which it has no use for must go."""
+
+    class Bench(machines.Bench):
+        def __init__(self, stack: str, *names: str) -> None:
+            self.machines = [spec.Machine(name, "10.0.0.1", "image:1", None, None, stack) for name in names]
+
+        def wanted_config(self, machine: spec.Machine) -> str:
+            return spec.config_hash(machine, "sha256:1", {}, {})
+
+    there = Bench("a", "bench-0", "miner-0")
+    configs = {machine.name: there.wanted_config(machine) for machine in there.machines}
+    seen = {
+        name: machines.Seen(name, name, "id", "running", "", "image:1", config, attached=True) for name, config in configs.items()
+    }
+    assert there.ready(seen)
+    assert Bench("a", "bench-0").changed(seen) == ["miner-0"]
+    assert not Bench("a", "bench-0").ready(seen)
+    assert Bench("b", "bench-0", "miner-0").changed(seen) == ["bench-0", "miner-0"]
+
+
+@pytest.mark.parametrize(("text", "lent"), [("{borrow: {}}", True), ("{name: a}", False)])
+def test_a_stack_lends_miners_when_its_profile_says_how(tmp_path: Path, text: str, *, lent: bool) -> None:
+    path = tmp_path / "stacks" / "a" / "profile.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    assert spec.lends(Paths(tmp_path), "a") is lent
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "", "\udcff"])
+def test_a_profile_that_cannot_be_read_is_said_before_anything_is_done(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "stacks" / "a" / "profile.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(UsageError, match=r"bench validate a$"):
+        spec.lends(Paths(tmp_path), "a")
 
 
 def test_a_machine_changes_when_anything_it_is_made_from_changes() -> None:
@@ -105,8 +157,9 @@ def test_a_machine_changes_when_anything_it_is_made_from_changes() -> None:
         spec.config_hash(machine, "sha256:1", {"f": "y"}, {"a": "10.0.0.1"}),
         spec.config_hash(machine, "sha256:1", {"f": "x"}, {"a": "10.0.0.1", "b": "10.0.0.2"}),
         spec.config_hash(spec.Machine("a", "10.0.0.1", "image:1", 0.5, None), "sha256:1", {"f": "x"}, {"a": "10.0.0.1"}),
+        spec.config_hash(spec.Machine("a", "10.0.0.1", "image:1", None, None, "b"), "sha256:1", {"f": "x"}, {"a": "10.0.0.1"}),
     }
-    assert len(others | {base}) == 5
+    assert len(others | {base}) == 6
 
 
 def test_inner_engines_get_name_servers_and_subnets_of_their_own() -> None:

@@ -54,8 +54,9 @@ def stack(tmp_path: Path) -> Path:
 
 
 def mistakes(folder: Path) -> list[tuple[str, int, str]]:
-    found = stack_validate.examine(folder, folder.parents[1], TODAY).mistakes
-    return [(one.file.removeprefix(f"stacks/{folder.name}/"), one.line, one.text) for one in found]
+    found = stack_validate.examine(folder, folder.parents[1], TODAY)
+    assert found is not None
+    return [(one.file.removeprefix(f"stacks/{folder.name}/"), one.line, one.text) for one in found.mistakes]
 
 
 def only(folder: Path) -> tuple[str, int, str]:
@@ -63,13 +64,15 @@ def only(folder: Path) -> tuple[str, int, str]:
     return one
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "stacks").iterdir() if path.is_dir()))
+@pytest.mark.parametrize("name", sorted({path.parent.name for path in (ROOT / "stacks").glob("*/*.yml")}))
 def test_the_stacks_that_are_there_have_no_mistake(name: str) -> None:
-    assert stack_validate.examine(ROOT / "stacks" / name, ROOT, TODAY).mistakes == ()
+    assert mistakes(ROOT / "stacks" / name) == []
 
 
 def test_what_was_read_is_counted() -> None:
-    counts = stack_validate.examine(ROOT / "stacks" / "pithead", ROOT, TODAY).counts
+    found = stack_validate.examine(ROOT / "stacks" / "pithead", ROOT, TODAY)
+    assert found is not None
+    counts = found.counts
     assert counts["checks"] > 50
     assert counts["planted bugs"] > 30
     assert counts["steps"] >= 10
@@ -137,12 +140,12 @@ def test_what_is_lacking_is_told_in_the_words_of_the_run(stack: Path) -> None:
 
 
 def test_what_only_the_run_lacks_is_told_beside_other_mistakes(stack: Path) -> None:
-    """The schema does not ask for `borrow`; whoever reads it does."""
+    """The schema does not ask for `borrow`; who reads a profile with a miner does."""
     text = (stack / "profile.yml").read_text(encoding="utf-8")
     head, _borrow, _rest = text.partition("\nborrow:\n")
     (stack / "profile.yml").write_text(head.replace("busy_exit: 75", "busy_exit: x") + "\n", encoding="utf-8")
     assert [text for _file, _line, text in mistakes(stack)] == [
-        "the stack's profile.yml lacks borrow.port",
+        "the stack's profile.yml lacks borrow",
         "driver.busy_exit: input should be a valid integer, not 'x'",
     ]
 
@@ -202,7 +205,9 @@ def test_a_good_replay_has_no_mistake(stack: Path) -> None:
     replay(stack, HEADER, "test_peers.py", 0o644)
     replay(stack, "helpers\n", "_curl.sh", 0o644)
     assert mistakes(stack) == []
-    assert stack_validate.examine(stack, stack.parents[1], TODAY).counts["replays"] == 4
+    found = stack_validate.examine(stack, stack.parents[1], TODAY)
+    assert found is not None
+    assert found.counts["replays"] == 4
 
 
 @pytest.mark.parametrize(
@@ -351,6 +356,14 @@ def test_nothing_to_validate_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "stacks" / "empty").mkdir(parents=True)
     with pytest.raises(UsageError, match="nothing to validate"):
         stack_validate.run(Paths(tmp_path), ["empty"], as_json=False)
+    with pytest.raises(UsageError, match="there is no stack"):
+        stack_validate.run(Paths(tmp_path), [], as_json=False)
+
+
+def test_a_folder_without_data_is_left_out_unless_it_is_named(stack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stack.parent / "empty").mkdir()
+    assert stack_validate.run(Paths(stack.parents[1]), [], as_json=False) == 0
+    assert capsys.readouterr().out.startswith("pithead: no mistakes (")
 
 
 @pytest.mark.parametrize("words", [["validate", "nope"], ["validate", "../pithead"], ["validate", "--schema", "nope"]])

@@ -249,3 +249,25 @@ def test_nothing_secret_is_in_the_arguments_or_the_environment_of_the_playbook(r
         raw = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         assert known["nonce"].encode() not in raw
         assert known["canary"].encode() not in raw
+
+
+def test_machines_that_another_stack_had_no_use_for_are_gone(tmp_path: Path) -> None:
+    own = Paths(tmp_path)
+    own.make_work()
+    own.inventory.mkdir(parents=True)
+    hosts = "all: {children: {benches: {hosts: {b: }}, miners: {hosts: {m: }}, pools: {hosts: {p: }}}}"
+    (own.inventory / "hosts.yml").write_text(hosts, encoding="utf-8")
+
+    def state(*names: str, inventory: Path = own.inventory) -> runs.RunState:
+        return runs.RunState(tmp_path / "x.json", {"inventory": str(inventory), "hosts": list(names), "checkout": str(tmp_path)})
+
+    assert supervisor._machines_gone(state("b", "m"))
+    own.machines.write_text('{"machines": {"b": {}, "p": {}}}', encoding="utf-8")
+    assert not supervisor._machines_gone(state("b", "m"))
+    assert supervisor._left(state("b", "m")).hosts == ("b",)
+    assert supervisor._machines_gone(state("m"))
+    assert not supervisor._machines_gone(state()), "a run that only looked leased nothing"
+    assert supervisor._existing(own.inventory) == ("b",)
+    elsewhere = state("b", "m", inventory=tmp_path / "mine")
+    assert (supervisor._left(elsewhere).hosts, supervisor._machines_gone(elsewhere)) == (("b", "m"), False)
+    assert supervisor._existing(tmp_path / "mine") == supervisor._existing(Path("/")) == ()

@@ -87,6 +87,10 @@ def test_what_is_allowed_git_allows(name: str) -> None:
 def test_miners() -> None:
     known = ("miner-0", "miner-1")
     assert validate.miners("none", known) == ()
+    assert validate.miners("none", known, lends=False) == ()
+    for asked in ("miner-0", "nope", ""):
+        with pytest.raises(UsageError, match="borrows no miners"):
+            validate.miners(asked, known, lends=False)
     assert validate.miners("miner-1,miner-0", known) == ("miner-1", "miner-0")
     for bad in ("", "miner-0,", "miner-0,miner-0", "miner-2", "-oProxyCommand=x", "none,miner-0", "miner-0 ", "{{x}}"):
         with pytest.raises(UsageError):

@@ -237,3 +237,10 @@ def test_a_code_check_that_says_nothing_is_an_error() -> None:
     look = verdicts.Look("scenario", "applied", "bench-0", "bench", {})
     said = [(one.verdict.id, one.verdict.verdict) for one in verdicts.judge_look(checks, look, {}, None)]
     assert said == [("check.silent", "error")]
+
+
+@pytest.mark.parametrize(("hits", "verdict"), [([], "skip"), (["journal"], "fail")])
+def test_where_no_secret_is_planted_its_absence_proves_nothing(hits: list[str], verdict: str) -> None:
+    context = {"hosts": [{"name": "bench-0"}], "secrets": {"canary": {"file": "", "path": []}}}
+    (found,) = verdicts.judge_canary({"bench-0": {"hits": hits, "gaps": []}}, context)
+    assert (found.verdict.verdict, found.verdict.skip_class) == (verdict, "by-design" if verdict == "skip" else None)

@@ -9,26 +9,30 @@ from pathlib import Path
 
 import pytest
 
-STACK = Path(__file__).resolve().parents[3] / "stacks" / "pithead"
-PATCHES = sorted((STACK / "planted").glob("*.patch"))
+STACKS = Path(__file__).resolve().parents[3] / "stacks"
+PATCHES = sorted(STACKS.glob("*/planted/*.patch"))
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository that holds the reference."""
-    folder = tmp_path_factory.mktemp("planted") / "pithead"
-    shutil.copytree(STACK / "reference", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for command in (["init", "--quiet"], ["add", "--all"]):
-        subprocess.run(["git", "-C", str(folder), *command], check=True, capture_output=True)
-    return folder
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return by stack a repository that holds the reference."""
+    top = tmp_path_factory.mktemp("planted")
+    found = {}
+    for stack in {patch.parents[1] for patch in PATCHES}:
+        folder = found[stack.name] = top / stack.name
+        shutil.copytree(stack / "reference", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for command in (["init", "--quiet"], ["add", "--all"]):
+            subprocess.run(["git", "-C", str(folder), *command], check=True, capture_output=True)
+    return found
 
 
 def test_there_are_enough() -> None:
-    assert len(PATCHES) >= 10
+    assert len([patch for patch in PATCHES if patch.parents[1].name == "pithead"]) >= 10
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda path: path.stem)
-def test_patch_applies_and_says_what_it_breaks(patch: Path, checkout: Path) -> None:
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_patch_applies_and_says_what_it_breaks(patch: Path, checkouts: dict[str, Path]) -> None:
+    checkout = checkouts[patch.parents[1].name]
     text = patch.read_text()
     head = text.partition("\ndiff --git ")[0]
     assert re.findall(r"^Expect-Red: [a-z0-9_.-]+$", head, re.MULTILINE), "the header names the check that must turn red"

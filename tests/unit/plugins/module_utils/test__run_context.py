@@ -80,6 +80,8 @@ def test_other_branch_names_are_refused(branch: str) -> None:
         ({"stack": "nope"}, "unknown stack"),
         ({"stack": "../etc"}, "unknown stack"),
         ({"miners": "miner-9"}, "unknown miner"),
+        ({"miners": "miner-0", "lends": False}, "borrows no miners"),
+        ({"miners": ["nope"], "lends": False}, "borrows no miners"),
         ({"miners": "miner-0,miner-0"}, "twice"),
         ({"miners": "-oProxyCommand=x"}, "not a host name"),
         ({"miners": ["miner-0", "{{ x }}"]}, "not a host name"),
@@ -205,3 +207,54 @@ def test_a_run_that_is_only_there_to_be_killed_makes_changes_and_waits_for_nothi
     assert ops
     assert all("engine" in op for op in ops)
     assert run["miners"] == ["miner-0"]
+
+
+# A stack that borrows nothing, keeps no secrets and has nothing to back up.
+
+
+def plain(**values: Any) -> dict[str, Any]:
+    host = {"probes": {"stack": {"kind": "compose", "project": "p"}}, "snapshot": ["stack"]}
+    profile = {
+        "project": "p",
+        "driver": {"program": "./p", "verbs": {"deploy": ["go"], "up": ["up"]}, "timeouts": {"up": 5}},
+        "paths": {"live": "/l", "checkout": "/c", "owner": "ops"},
+        "live_label": {"service": "w", "label": "x"},
+        "hosts": {"bench": host},
+    }
+    return {**profile, **values}
+
+
+EXERCISE: dict[str, Any] = {
+    "signals": {},
+    "deployed": [],
+    "canonical": "a",
+    "scenarios": {"a": {"places": {"colour": "red"}}},
+    "scenario_steps": [{"id": "s", "title": "S", "ops": [{"argv": ["say", "{colour}{pool_url}"]}]}],
+    "targeted": [],
+}
+
+
+def test_a_stack_without_miners_secrets_and_backup_is_whole() -> None:
+    assert asked(lends=False)["miners"] == asked(lends=False, miners="none")["miners"] == []
+    assert asked()["miners"] == ["miner-0"]
+    run = rc.build(asked(lends=False), plain(), EXERCISE, {})
+    assert [host["name"] for host in run["hosts"]] == ["bench-0"]
+    assert (run["borrow"], run["seed"], run["lock"]) == ({}, [], {})
+    assert run["secrets"] == {"dotenv": [], "categories": {}, "canary": {"file": "", "path": []}}
+    assert run["driver"]["timeouts"] == {"up": 5, "deploy": 300, "backup": 300}
+    assert (run["driver"]["env"], run["bring_back"]["env"]) == ({}, {})
+    assert run["scenario"][0]["ops"] == [{"argv": ["say", "red"]}], "a scenario's own places are filled in"
+
+
+@pytest.mark.parametrize(
+    ("values", "lacking"),
+    [
+        ({"borrow": {"port": 1}}, r"hosts\.miner$"),
+        ({"hosts": {**plain()["hosts"], "miner": plain()["hosts"]["bench"]}}, "borrow$"),
+        ({"hosts": {"bench": {"probes": {}, "snapshot": []}}}, r"hosts\.bench\.probes\.stack$"),
+        ({"driver": {**plain()["driver"], "verbs": {"up": [], "backup": []}}}, r"driver\.backup_dir$"),
+    ],
+)
+def test_half_of_what_belongs_together_is_named(values: dict[str, Any], lacking: str) -> None:
+    with pytest.raises(rc.UsageError, match=f"lacks {lacking}"):
+        rc.build(asked(lends=False), plain(**values), EXERCISE, {})

@@ -11,6 +11,8 @@ from ansible_collections.benchkeeper.core.plugins.module_utils import _keeper_ho
 from ansible_collections.benchkeeper.core.plugins.module_utils._run_context import UnfitError, UsageError
 from ansible_collections.benchkeeper.core.plugins.modules import run_context
 
+ROOT = Path(__file__).parents[4]
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> str:
@@ -69,3 +71,36 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="no space"):
         _keeper_holder.write_private(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.parametrize(
+    ("stack", "miners", "hosts"),
+    [
+        ("pithead", None, ["miner-0", "bench-0"]),
+        ("pithead", "none", ["bench-0"]),
+        ("hello", None, ["bench-0"]),
+        ("hello", "none", ["bench-0"]),
+        ("hello", [], ["bench-0"]),
+    ],
+)
+def test_who_is_borrowed_when_nobody_says_so_is_the_stack_s_affair(
+    tmp_path: Path, stack: str, miners: Any, hosts: list[str]
+) -> None:
+    run = run_context.make(asked(tmp_path, stack=stack, miners=miners))
+    assert [host["name"] for host in run["hosts"]] == hosts
+    assert run["worker_names"] == {name: name for name in hosts[:-1]}
+
+
+def test_a_stack_that_borrows_none_refuses_a_miner(tmp_path: Path) -> None:
+    for miners in ("miner-0", ["miner-0"], "nope"):
+        with pytest.raises(UsageError, match="borrows no miners"):
+            run_context.make(asked(tmp_path, stack="hello", miners=miners))
+    with pytest.raises(UsageError, match="unknown stack"):
+        run_context.make(asked(tmp_path, stack="nope"))
+
+
+def asked(tmp_path: Path, **given: Any) -> dict[str, Any]:
+    params = dict.fromkeys(("run_id", "repo", "origin", "state_file", "live", "pool_host", "owner_id", "bench"), "")
+    params |= {"branch": "main", "commit": "4f" * 20, "mode": "targeted", "miners": None, "workers": -1, "keep": False, "ttl": 0}
+    params |= {"groups": {"benches": ["bench-0"], "miners": ["miner-0"]}, "worker_names": {}, "wait": 0, "time_scale": 1.0}
+    return {**params, "stacks_dir": str(ROOT / "stacks"), "results_dir": str(tmp_path), **given}
