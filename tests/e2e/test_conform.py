@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from whole import WHOLE
 
 from benchkeeper import owned_processes
 from benchkeeper.conform import verdicts
@@ -90,7 +91,10 @@ def part(tmp_path: Path, *, last: int, **changes: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("kind", "also"), [("builtin", set()), ("image", {728, 742}), ("binary", set())])
+@pytest.mark.parametrize(
+    ("kind", "also"),
+    [("builtin", set()), pytest.param("image", {728, 742}, marks=WHOLE), pytest.param("binary", set(), marks=WHOLE)],
+)
 def test_the_recorded_version(kind: str, also: set[int], bench: Bench, program: Path) -> None:
     words = ["--binary", str(program)] if kind == "binary" else []
     document = play(bench, RECORDING, "--as", "seed", "--tenant", kind, *words, code=0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness_world import Command, Relay, client, eventually, owned
+from whole import WHOLE
 
 from benchkeeper import images, labels, setup
 from benchkeeper import owned as ownership
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BACK = 30.0  # seconds within which nothing owned is left after a kill -9
-MOMENTS = int(os.environ.get("BENCH_HARNESS_MOMENTS", "3"))  # of each kind; the whole proof takes ten
+MOMENTS = 10 if os.environ.get("BENCH_WHOLE") == "1" else 1  # of each kind
 HEADER = """#!/bin/sh
 # /// replay
 # issue: "1"
@@ -282,11 +283,15 @@ def test_a_program_with_its_folder_is_a_tenant(tmp_path: Path) -> None:
     program = tmp_path / "tenant"
     program.write_text("#!/bin/sh\nexport GIT_SHA=b-1 PYTHONPATH=/app/lib\nexec python3 -m tenant\n", encoding="utf-8")
     program.chmod(0o755)
-    command = Command("replays", "--tenant", "binary", "--binary", str(tmp_path), "--build-id", "b-1")
+    some = (
+        () if os.environ.get("BENCH_WHOLE") == "1" else ("buildinfo-stale-image", "tenant-isolation", "websocket-through-the-edge")
+    )
+    command = Command("replays", "--tenant", "binary", "--binary", str(tmp_path), "--build-id", "b-1", *some)
     assert command.wait() == 0
     assert result()["kind"] == "binary"
 
 
+@WHOLE
 def test_tenants_that_run_elsewhere(tmp_path: Path) -> None:
     assert Command("harness", "up").wait() == 0
     try:
@@ -309,6 +314,7 @@ def test_tenants_that_run_elsewhere(tmp_path: Path) -> None:
         assert Command("harness", "down").wait() == 0
 
 
+@WHOLE
 def test_what_it_costs() -> None:
     from harness_floor import compare  # noqa: PLC0415 - it takes its time, and only here
 
