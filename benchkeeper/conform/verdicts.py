@@ -33,6 +33,8 @@ class Verdict(StrEnum):
 
     EQUAL = "equal"
     DECLARED = "declared"
+    MENDED = "mended"
+    """As recorded with the mistakes on, and now as some declared case is: the same mistake, in a case that nobody listed."""
     DEVIATING = "deviating"
     NOT_PLAYED = "not played"
 
@@ -91,6 +93,25 @@ def _otherwise(answer: Answer | None, wanted: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def undeclared(judged: Mapping[int, Judged], wanted: Mapping[int, Any]) -> list[int]:
+    """Give the cases that are not as recorded and of which nobody declared anything: the list does not know that recording."""
+    return [seq for seq, one in sorted(judged.items()) if one.verdict is Verdict.DEVIATING and seq not in wanted]
+
+
+def mended(one: Judged, with_mistakes: Outcome | None, wanted: Mapping[int, Mapping[str, Any]]) -> Judged:
+    """Judge once more a case of which nobody declared anything.
+
+    Args:
+        one: As it was judged.
+        with_mistakes: What came of it with the recorded mistakes on.
+        wanted: What is declared of other cases: a mended answer is one of these, whatever else would be a mistake of its own.
+    """
+    if with_mistakes is None or with_mistakes.reason or with_mistakes.differences or one.outcome.answer is None:
+        return one
+    known = any("status" in answer and not _otherwise(one.outcome.answer, answer) for answer in wanted.values())
+    return Judged(one.case, Verdict.MENDED, one.outcome, one.why) if known else one
+
+
 def required(cases: Sequence[Case]) -> set[int]:
     """Give the numbers of the cases that must be equal: those of the required groups, and those that they need."""
     last: dict[str, int] = {}
@@ -125,7 +146,7 @@ class Result:
         ]
         found += [f"{case.seq} {case.group}: {case.case}: no verdict" for case in self.cases if case.seq not in self.judged]
         in_groups = [one for one in self.judged.values() if one.case.group in REQUIRED]
-        otherwise = sum(one.verdict in (Verdict.DECLARED, Verdict.DEVIATING) for one in in_groups)
+        otherwise = sum(one.verdict in (Verdict.DECLARED, Verdict.MENDED, Verdict.DEVIATING) for one in in_groups)
         if otherwise > MAX_DEVIATING * len(in_groups):
             found.append(f"{otherwise} of {len(in_groups)} required cases are not as recorded, more than {MAX_DEVIATING:.0%}")
         return found

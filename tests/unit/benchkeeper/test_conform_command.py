@@ -190,6 +190,42 @@ def test_too_much_that_is_declared_is_a_failure() -> None:
     assert found.problems == ["2 of 20 required cases are not as recorded, more than 5%"]
 
 
+LISTED = {7: {"status": 404, "body": {"a": 1}}, 8: {"status": 200, "note": "without rows"}, 9: {"note": "keys"}}
+
+
+def test_what_nobody_declared_is_known() -> None:
+    judged = {
+        seq: verdicts.judge(one, LISTED.get(seq)) for seq, one in ((1, outcome(1)), (2, outcome(2, 404, "x")), (7, outcome(7)))
+    }
+    assert verdicts.undeclared(judged, LISTED) == [2]
+
+
+@pytest.mark.parametrize(
+    ("answered", "with_mistakes", "verdict"),
+    [
+        (outcome(2, 404, "x"), outcome(2), "mended"),
+        (outcome(2, 404, "x"), outcome(2, 404, "x"), "deviating"),  # it is otherwise whatever is on
+        (outcome(2, 404, "x"), Outcome(case(2), reason="why"), "deviating"),
+        (outcome(2, 404, "x"), None, "deviating"),
+        (outcome(2, 500, "x"), outcome(2), "deviating"),  # a mistake that came with the mending
+        (Outcome(case(2), ["no answer"]), outcome(2), "deviating"),
+    ],
+)
+def test_a_mended_answer_is_one_that_is_declared_somewhere(answered: Outcome, with_mistakes: Outcome | None, verdict: str) -> None:
+    judged = verdicts.judge(answered, None)
+    assert verdicts.mended(judged, with_mistakes, LISTED).verdict == verdict
+    assert judged.verdict == "deviating"
+
+
+def test_what_is_mended_is_no_failure_and_counts_as_otherwise() -> None:
+    judged = {seq: verdicts.judge(outcome(seq), None) for seq in range(3, 23)}
+    judged[2] = verdicts.mended(verdicts.judge(outcome(2, 404, "x"), None), outcome(2), LISTED)
+    cases = [one.case for one in judged.values()]
+    assert verdicts.Result(cases, judged, as_seed=False).problems == []
+    judged[3] = verdicts.mended(verdicts.judge(outcome(3, 404, "x"), None), outcome(3), LISTED)
+    assert "2 of 21 required cases" in verdicts.Result(cases, judged, as_seed=False).problems[0]
+
+
 def test_the_document_says_why_and_hides_what_symbols_stand_for() -> None:
     symbols = Symbols({"token:1": "abcdefgh"})
     one = Outcome(case(), ["body: abcdefgh"], wire.Answer(200, [("A", "1")], b"x abcdefgh"))
@@ -207,7 +243,7 @@ def test_the_document_says_why_and_hides_what_symbols_stand_for() -> None:
         },
         {"seq": 2, "group": "guard", "case": "c", "instance": "main", "verdict": "not played", "reason": "because"},
     ]
-    assert document["groups"]["guard"] == {"recorded": 2, "equal": 0, "declared": 0, "deviating": 1, "not played": 1}
+    assert document["groups"]["guard"] == {"recorded": 2, "equal": 0, "declared": 0, "mended": 0, "deviating": 1, "not played": 1}
 
 
 def test_the_edge_of_a_play_is_the_recorded_mirror() -> None:
