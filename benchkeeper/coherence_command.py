@@ -43,6 +43,7 @@ def fetch(url: str) -> tuple[str, str]:
         with urllib.request.build_opener(_NoRedirect).open(url, timeout=_TIMEOUT) as answer:
             raw = answer.read(_LIMIT + 1)
     except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, too, with a connection
         raise UsageError(f"{shown} answers {error.code}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

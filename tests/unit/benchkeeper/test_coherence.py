@@ -101,7 +101,7 @@ def test_no_finding_tells_a_secret(shop: Path, capsys: pytest.CaptureFixture[str
     assert "correct-horse" not in capsys.readouterr().out
 
 
-# The tenant: the list that is there, against compose files as the contract tells them.
+# The tenant: the list that is there, against compose files of the product as the contract tells them.
 
 
 @pytest.fixture
@@ -112,8 +112,13 @@ def tenant(tmp_path: Path) -> Path:
     listed["sources"] = {"compose": ["compose.yml"]}
     # The code of the builtin parts is compared where it is; here it is somebody else's.
     listed["readers"] = {name: reader if "compose" in reader else {"elsewhere": "x"} for name, reader in listed["readers"].items()}
-    # What this compose file fills in under names of its own.
+    # What the product's own compose files fill in under names of their own, and how they call the stub; nothing is given to their edge.
     names = listed["components"]["harness"]["names"]
+    names["HARNESS_BIND_ADDR"] = {"purpose": "where the edge is published", "default": "127.0.0.1"}
+    names["GIT_SHA"] = {"purpose": "the build id that goes into the image", "default": "harness"}
+    names["MOLECULE_TEMPLATE_REPO_TOKEN"] = {"purpose": "reads private workspace templates", "secret": True}
+    listed["components"]["stub"]["services"] = ["cp-stub"]
+    del listed["components"]["edge"]
     for name in ("LLM_USAGE_TOKEN", "POSTGRES_PASSWORD", "ADMIN_TOKEN_ALPHA", "ADMIN_TOKEN_BETA"):
         names[name] = {"purpose": "made for each run", "secret": True}
     (folder / "environment.yml").write_text(yaml.safe_dump(listed), encoding="utf-8")
