@@ -112,7 +112,7 @@ def tenant(tmp_path: Path) -> Path:
     listed["sources"] = {"compose": ["compose.yml"]}
     # The code of the builtin parts is compared where it is; here it is somebody else's.
     listed["readers"] = {name: reader if "compose" in reader else {"elsewhere": "x"} for name, reader in listed["readers"].items()}
-    # What the product's own compose files fill in under names of their own, and how they call the stub; nothing is given to their edge.
+    # What compose files of the product fill in under names of their own, and how they call the stub; their edge is given nothing.
     names = listed["components"]["harness"]["names"]
     names["HARNESS_BIND_ADDR"] = {"purpose": "where the edge is published", "default": "127.0.0.1"}
     names["GIT_SHA"] = {"purpose": "the build id that goes into the image", "default": "harness"}
