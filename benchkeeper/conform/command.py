@@ -173,7 +173,7 @@ class _Bench:
         options = self._options
         if options.kind == kinds.URL:
             return None, kinds.AtUrl(options.target, self._known)
-        engine, tags = setup.prepare(self._paths, STACK, install=options.install)
+        engine, tags = setup.prepare_images(self._paths, STACK, install=options.install)
         containers = Containers(engine.client, self._holder.labels)
         kind: Kind
         if options.kind == kinds.IMAGE:
