@@ -60,6 +60,7 @@ class ReplayHeader(Strict):
         bug_class: What kind of bug it stands for.
         timeout: Seconds after which it has failed.
         needs: `exclusive`: nothing else runs; `own-tenant`: a tenant that no other replay uses; `shared`: anything.
+        admin: False: the tenant of its own has no admin token.
         breaks: By part (`tenant`, `stub`, `edge`), the switches that bring the bug back.
         skip: It is not run.
         xfail: It is run and must fail; a pass is a failure.
@@ -69,6 +70,7 @@ class ReplayHeader(Strict):
     bug_class: Text
     timeout: Annotated[float, Field(gt=0, le=LONGEST)]
     needs: Literal["exclusive", "own-tenant", "shared"]
+    admin: bool = True
     breaks: dict[Literal["tenant", "stub", "edge"], list[Text]] = Field(alias="break", default_factory=dict)
     skip: Declared | None = None
     xfail: Declared | None = None
@@ -77,6 +79,8 @@ class ReplayHeader(Strict):
     def _one_of(self) -> ReplayHeader:
         if self.skip and self.xfail:
             raise ValueError("skip or xfail, not both")
+        if not self.admin and self.needs != "own-tenant":
+            raise ValueError("admin: false is said of a tenant of its own, so it needs: own-tenant")
         return self
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchkeeper import validate, watcher
 from benchkeeper.console import complain, say
 from benchkeeper.errors import UsageError
-from benchkeeper.harness import edge, far, gate, life, place, replays, seed, suite, topology
+from benchkeeper.harness import edge, far, life, place, replays, seed, stay, suite, topology
 from benchkeeper.interrupts import Signals
 
 if TYPE_CHECKING:
@@ -100,22 +100,11 @@ def run_harness(options: argparse.Namespace, paths: Paths) -> int:
 def _up(paths: Paths, wish: life.Wish) -> int:
     with Signals().taken() as signals:
         signals.told = complain
-        harness = life.begin(paths, wish, lambda: bool(signals.first))
-        up = False
         try:
-            found = harness.up()
-            gate.wait_until_reachable(found)
-            gate.check(harness)
-            up = not signals.first
-        finally:
-            if up:
-                harness.keep()
-            else:
-                harness.save_logs(suite.results_of(paths, harness.run.lease.run) / "services")
-                for text in harness.down():
-                    complain(text)
-    if signals.first:
-        return 128 + signals.first
+            harness = stay.bring_up(paths, wish, lambda: bool(signals.first))
+        except stay.StoppedError:
+            return 128 + (signals.first or 0)
+    found = harness.place
     for one in found.everybody:
         say("harness", f"tenant {one.name}: {found.edge} with `Host: {one.host}` and `X-Molecule-Org-Id: {one.org}`")
     say("harness", f"tokens, databases, stub: {harness.folder / place.FILE}")
@@ -134,7 +123,7 @@ def _down(paths: Paths, run_id: str | None) -> int:
     left = life.take_down(paths, run_id)
     for text in left:
         complain(f"left: {text}")
-    return 4 if left else 0
+    return life.LeftError.exit_code if left else 0
 
 
 def run_replays(options: argparse.Namespace, paths: Paths) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchkeeper.errors import BenchError, UsageError
-from benchkeeper.harness import commands, gate, life, place, replays, seed, suite, topology
+from benchkeeper.harness import commands, life, place, replays, stay, suite, topology
 from benchkeeper.paths import checkout
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def apply_state(params: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
         if lease is not None and not dry_run:
             left = life.take_down(paths, lease.run)
             if left:
-                raise LeftError("; ".join(left))
+                raise life.LeftError("; ".join(left))
         return {"changed": lease is not None}
     if lease is not None:
         folder = life.folder_of(lease)
@@ -64,27 +64,8 @@ def apply_state(params: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
     wish = wish_of(params)
     if dry_run:
         return {"changed": True}
-    harness = life.begin(paths, wish)
-    up = False
-    try:
-        where = harness.up()
-        gate.wait_until_reachable(where)
-        gate.check(harness)
-        seed.seed(where)
-        up = True
-    finally:
-        if up:
-            harness.keep()
-        else:
-            harness.save_logs(suite.results_of(paths, harness.run.lease.run) / "services")
-            harness.down()
-    return {"changed": True, **described(where, harness.folder)}
-
-
-class LeftError(BenchError):
-    """Something is left of a harness that was taken down."""
-
-    exit_code = 4
+    harness = stay.bring_up(paths, wish, seeded=True)
+    return {"changed": True, **described(harness.place, harness.folder)}
 
 
 def play(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ process, the watcher or the next command finds all of it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -17,8 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import docker
+import requests
 import yaml
 from ansible_collections.benchkeeper.core.plugins.module_utils import _owned_dirs, _owned_runs
+from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 from ansible_collections.benchkeeper.core.plugins.module_utils._fsio import RealFiles
 from ansible_collections.benchkeeper.core.plugins.module_utils._owned import OwnershipError
 
@@ -31,7 +35,7 @@ from benchkeeper.harness.place import Place, TenantPlace, write_private
 from benchkeeper.harness.services import ServiceError, Services, address_of, published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchkeeper.engine import Engine
     from benchkeeper.paths import Paths
@@ -39,10 +43,18 @@ if TYPE_CHECKING:
 STACK = "tenant"
 COMPOSE = "compose.json"
 TIMEOUT = 90.0  # seconds until everything must answer
+GONE = "the container engine does not answer any more; what is left is not known. Once it is back: ./bench reap"
+_ENGINE_ERRORS = (EngineError, docker.errors.DockerException, requests.RequestException)
 
 
 class TenantError(BenchError):
     """The tenant that is tested did not come up: that is its own fault, not the bench's."""
+
+
+class LeftError(BenchError):
+    """Something is left of a harness, or may be."""
+
+    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Wish:
     Attributes:
         tenants: How many tenants replays share.
         spares: How many more, which a replay has for itself.
+        closed: How many of those more without an admin token.
         kind: Kind of tenant, see `topology.KINDS`.
         image: Image of the tenant, for kind `image`.
         binary: Program of the tenant, or a folder with one called `tenant`, for kind `binary`.
@@ -64,6 +77,7 @@ class Wish:
 
     tenants: int = 2
     spares: int = 1
+    closed: int = 1
     kind: str = topology.BUILTIN
     image: str = ""
     binary: Path | None = None
@@ -88,6 +102,8 @@ def check(wish: Wish) -> None:
         raise UsageError("the builtin tenant is built now, under an id of this run")
     topology.tenants(wish.tenants)
     topology.tenants(wish.tenants + wish.spares)
+    if wish.closed not in (0, 1):
+        raise UsageError(f"a harness has at most one tenant without an admin token, not {wish.closed}")
 
 
 def program_of(binary: Path) -> Path:
@@ -232,7 +248,7 @@ class Harness:
             project=self.project,
             labels=self.run.labels,
             images=chosen,
-            tenants=topology.tenants(self.wish.tenants + self.wish.spares),
+            tenants=[*topology.tenants(self.wish.tenants + self.wish.spares), *([topology.closed()] if self.wish.closed else [])],
             switches=switches,
             edge=edge.read(edge_table(self.paths), switches.edge_profile, switches.edge),
             build_id=build_id,
@@ -269,6 +285,7 @@ class Harness:
             )
 
         everybody = [described(one) for one in plan.tenants]
+        shared, spare = self.wish.tenants, self.wish.tenants + self.wish.spares
         self._place = Place(
             run=self.run.lease.run,
             kind=self.wish.kind,
@@ -277,14 +294,19 @@ class Harness:
             edge_direct=f"http://{address_of(front, inside)}:{ports['edge']}",
             stub=f"http://{services.address('stub')}:{ports['stub']}",
             redis=f"redis://{services.address('redis')}:{ports['redis']}",
-            tenants=tuple(everybody[: self.wish.tenants]),
-            spares=tuple(everybody[self.wish.tenants :]),
+            tenants=tuple(everybody[:shared]),
+            spares=tuple(everybody[shared:spare]),
+            closed=tuple(everybody[spare:]),
         )
         place.write(self.folder, self._place)
         return self._place
 
     def save_logs(self, folder: Path) -> None:
-        """Keep what every service printed, without secrets; before anything is taken down."""
+        """Keep what every service printed, without secrets, as far as it can be had; before anything is taken down."""
+        with contextlib.suppress(*_ENGINE_ERRORS, OSError):
+            self._save_logs(folder)
+
+    def _save_logs(self, folder: Path) -> None:
         if self._services is None or self._plan is None:
             return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -301,12 +323,9 @@ class Harness:
         """Take everything down and prove that nothing is left; return what is, and what was made without the run's labels."""
         begun = time.monotonic()
         with phase("harness", "taking everything down"):
-            outcome = self.run.end()
+            left = end(self.run, self.watch)
         self.seconds["down"] = time.monotonic() - begun
-        if not outcome.left:
-            self.watch.dismiss()
-        left = [f"{one['kind']} {one['name']} is left: {one['why']}" for one in outcome.left]
-        return left + [f"{one['kind']} {one['name']} has not the run's labels: {one['why']}" for one in outcome.strays]
+        return left
 
     def keep(self) -> None:
         """Leave it as it is until somebody takes it down."""
@@ -336,6 +355,27 @@ def _once(act: Callable[[], None]) -> Callable[[], None]:
             raise failed[0]
 
     return call
+
+
+@contextlib.contextmanager
+def engine_needed() -> Iterator[None]:
+    """Turn what the engine's clients raise into an UnfitError."""
+    try:
+        yield
+    except _ENGINE_ERRORS as error:
+        raise UnfitError(f"the container engine does not answer as it should: {error}") from error
+
+
+def end(run: owned.OwnedRun, watch: watcher.Watch) -> list[str]:
+    """End a run; return what is left of it and what it made without its labels. Only when nothing is left its watcher goes, too."""
+    try:
+        outcome = run.end()
+    except _ENGINE_ERRORS:
+        return [GONE]
+    if not outcome.left:
+        watch.dismiss()
+    left = [f"{one['kind']} {one['name']} is left: {one['why']}" for one in outcome.left]
+    return left + [f"{one['kind']} {one['name']} has not the run's labels: {one['why']}" for one in outcome.strays]
 
 
 def begin(paths: Paths, wish: Wish, stop: Callable[[], bool] = lambda: False) -> Harness:
@@ -381,9 +421,5 @@ def take_down(paths: Paths, run_id: str | None) -> list[str]:
     """Take a harness down that stayed; return what is left of it."""
     lease = kept(paths, run_id)
     run = owned.take_over(paths, lease.run)
-    watch = watcher.watch(run)
     with phase("harness", f"taking {lease.run} down"):
-        outcome = run.end()
-    if not outcome.left:
-        watch.dismiss()
-    return [f"{one['kind']} {one['name']}: {one['why']}" for one in (*outcome.left, *outcome.strays)]
+        return end(run, watcher.watch(run))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FILE = "harness.json"
 SCHEMA = 1
+LISTS = ("tenants", "spares", "closed")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TenantPlace:
         host: Its name at the edge.
         org: Its organisation.
         direct: URL without the edge.
-        admin_token: Bearer token of its administrator.
+        admin_token: Bearer token of its administrator; empty when it was given none.
         database: URL of its database, with the password; empty when nobody here may look into it.
     """
 
@@ -51,6 +52,7 @@ class Place:
         redis: URL of Redis; empty without one.
         tenants: Tenants that replays share.
         spares: Tenants that a replay has for itself.
+        closed: The same, without an admin token.
     """
 
     run: str
@@ -62,11 +64,12 @@ class Place:
     redis: str
     tenants: tuple[TenantPlace, ...]
     spares: tuple[TenantPlace, ...] = ()
+    closed: tuple[TenantPlace, ...] = ()
 
     @property
     def everybody(self) -> tuple[TenantPlace, ...]:
         """All tenants."""
-        return (*self.tenants, *self.spares)
+        return (*self.tenants, *self.spares, *self.closed)
 
     @property
     def secrets(self) -> list[str]:
@@ -98,7 +101,7 @@ def read(folder: Path) -> Place:
         found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if found.pop("schema") != SCHEMA:
             raise UnfitError(f"{folder / FILE} was written by another version of this program; take the harness down with that one")
-        lists: dict[str, Any] = {key: tuple(TenantPlace(**one) for one in found.pop(key)) for key in ("tenants", "spares")}
+        lists: dict[str, Any] = {key: tuple(TenantPlace(**one) for one in found.pop(key)) for key in LISTS}
         return Place(**lists, **found)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UnfitError(f"{folder / FILE} cannot be read ({error}); take the harness down: ./bench harness down") from error

@@ -154,26 +154,28 @@ class Session:
         """Run replays: those that may beside each other, then those that need everything for themselves; in the order given."""
         beside = [one for one in chosen if one.header.needs != "exclusive"]
         alone = [one for one in chosen if one.header.needs == "exclusive"]
-        spares = list(self.place.spares)
-        free = threading.Semaphore(max(1, len(spares)))
+        spares = {True: list(self.place.spares), False: list(self.place.closed)}  # by whether they have an admin token
+        free = {admin: threading.Semaphore(max(1, len(own))) for admin, own in spares.items()}
         found: dict[str, Outcome] = {}
 
         def one_of(replay: Replay) -> None:
             if replay.header.needs != "own-tenant" or replay.header.skip:
                 found[replay.name] = self._one(replay, None)
-            elif not self.place.spares:
+            elif not (self.place.spares if replay.header.admin else self.place.closed):
                 # Elsewhere nobody can give it one; here somebody forgot to.
                 verdict = SKIP if self.place.kind == topology.URL else FAIL
-                found[replay.name] = Outcome(replay.name, verdict, why="it needs a tenant of its own, and there is none to spare")
+                kind = "" if replay.header.admin else " without an admin token"
+                why = f"it needs a tenant of its own{kind}, and there is none to spare"
+                found[replay.name] = Outcome(replay.name, verdict, why=why)
             else:
-                with free:
+                with free[replay.header.admin]:
                     with self._lock:
-                        own = spares.pop()
+                        own = spares[replay.header.admin].pop()
                     try:
                         found[replay.name] = self._one(replay, own)
                     finally:
                         with self._lock:
-                            spares.append(own)
+                            spares[replay.header.admin].append(own)
             told(found[replay.name])
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
@@ -258,18 +260,18 @@ class Session:
         return {key: value for key, value in found.items() if value}
 
     def _tenant(self, prefix: str, one: TenantPlace, scratch: Path) -> dict[str, str]:
-        token, database = scratch / f"{one.name}.token", scratch / f"{one.name}.database"
-        write_private(token, one.admin_token)
-        if one.database:
-            write_private(database, one.database)
-        ids = self.seeded[one.name]
+        ids = self.seeded.get(one.name, seed.NOTHING)
+        files = {}
+        for what, secret in (("token", one.admin_token), ("database", one.database)):
+            if secret:
+                files[what] = str(scratch / f"{one.name}.{what}")
+                write_private(Path(files[what]), secret)
         return {
             f"{prefix}_NAME": one.name,
             f"{prefix}_HOST": one.host,
             f"{prefix}_ORG_ID": one.org,
             f"{prefix}_DIRECT": one.direct,
-            f"{prefix}_TOKEN_FILE": str(token),
-            f"{prefix}_DATABASE_FILE": str(database) if one.database else "",
+            **{f"{prefix}_{what.upper()}_FILE": path for what, path in files.items()},
             f"{prefix}_PARENT_ID": ids.parent_id,
             f"{prefix}_CHILD_ID": ids.child_id,
         }

@@ -28,15 +28,19 @@ class Seeded:
     child_id: str
 
 
+NOTHING = Seeded("", "")  # of a tenant that has no administrator
+
+
 def seed(place: Place) -> dict[str, Seeded]:
-    """Seed every tenant, by name. A second time changes nothing.
+    """Seed every tenant that has an administrator; return what is in each, by name. A second time changes nothing.
 
     Raises:
         SeedError: A tenant did not do what it was asked.
     """
-    with ThreadPoolExecutor(max_workers=len(place.everybody)) as pool:
-        made = pool.map(lambda one: _tenant(place, one), place.everybody)
-        return {one.name: ids for one, ids in zip(place.everybody, made, strict=True)}
+    open_ = [one for one in place.everybody if one.admin_token]
+    with ThreadPoolExecutor(max_workers=len(open_)) as pool:
+        made = pool.map(lambda one: _tenant(place, one), open_)
+        return {one.name: ids for one, ids in zip(open_, made, strict=True)}
 
 
 def _tenant(place: Place, tenant: TenantPlace) -> Seeded:

@@ -13,14 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import docker
 import junitparser
-import requests
-from ansible_collections.benchkeeper.core.plugins.module_utils._engine_api import EngineError
 
 from benchkeeper import owned, watcher
 from benchkeeper.console import complain, phase, say
-from benchkeeper.errors import BenchError, UnfitError, UsageError
+from benchkeeper.errors import BenchError, UsageError
 from benchkeeper.harness import edge, gate, life, place, replays, seed, topology
 from benchkeeper.harness.replays import FAIL, NOT_RUN, PASS, SKIP, XFAIL, Outcome
 from benchkeeper.interrupts import Signals
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from benchkeeper.paths import Paths
 
 SCHEMA = 1
-GONE = "the container engine does not answer any more; what is left is not known. Once it is back: ./bench reap"
 
 
 @dataclass
@@ -139,11 +135,10 @@ def run(paths: Paths, order: Order) -> Record:
 def _told(record: Record) -> Iterator[None]:
     """Turn what goes wrong on the way into a line of the record: what was made is taken down whatever it is."""
     try:
-        yield
+        with life.engine_needed():
+            yield
     except BenchError as error:
         record.blame(error.exit_code, str(error))
-    except (docker.errors.DockerException, requests.RequestException, EngineError) as error:
-        record.blame(UnfitError.exit_code, f"the container engine does not answer as it should: {error}")
 
 
 def results_of(paths: Paths, run_id: str) -> Path:
@@ -218,16 +213,12 @@ def _prove(harness: life.Harness, order: Order, record: Record, session: replays
 def _end(harness: life.Harness, order: Order, record: Record, signals: Signals) -> None:
     """Keep the logs, then take everything down, or let it stay when that was asked for and it came up."""
     if record.exit_code or signals.first:
-        with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
-            harness.save_logs(results_of(harness.paths, record.run) / "services")
-    try:
-        if order.keep and record.outcomes and not signals.first:
-            harness.keep()
-            return
-        for text in harness.down():
-            record.blame(4, text)
-    except (EngineError, docker.errors.DockerException, requests.RequestException):
-        record.blame(4, GONE)
+        harness.save_logs(results_of(harness.paths, record.run) / "services")
+    if order.keep and record.outcomes and not signals.first:
+        harness.keep()
+        return
+    for text in harness.down():
+        record.blame(life.LeftError.exit_code, text)
 
 
 def write_down(folder: Path, record: Record) -> None:
@@ -293,14 +284,8 @@ def again(paths: Paths, chosen: Sequence[replays.Replay], place_: place.Place) -
                 session = replays.Session(place_, seeded, folder, logs, run.environment, lambda: bool(signals.first))
                 _play(session, chosen, record)
         finally:
-            try:
-                outcome = run.end()
-                for one in (*outcome.left, *outcome.strays):
-                    record.blame(4, f"{one['kind']} {one['name']} is left: {one['why']}")
-                if not outcome.left:
-                    watch.dismiss()
-            except EngineError:
-                record.blame(4, GONE)
+            for text in life.end(run, watch):
+                record.blame(life.LeftError.exit_code, text)
     if signals.first:
         record.blame(128 + signals.first, f"ended by signal {signals.first}: what was not run has proven nothing")
     write_down(results_of(paths, record.run), record)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_TENANTS = 8
+CLOSED = "closed"  # name of the tenant that has no admin token
 BUILTIN, IMAGE, BINARY, URL = "builtin", "image", "binary", "url"
 KINDS = (BUILTIN, IMAGE, BINARY, URL)
 PORTS = {"edge": edge.PORT, "stub": 9090, "postgres": 5432, "redis": 6379, "tenant": 8080, "canvas": 3000}
@@ -31,7 +32,7 @@ _ALIVE = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}',
 
 @dataclass(frozen=True)
 class Tenant:
-    """One tenant: its name, its Host name at the edge, its organisation, and the secrets that were made for it."""
+    """One tenant: its name, its Host name at the edge, its organisation, and the secrets that were made for it, some empty."""
 
     name: str
     org: str
@@ -77,6 +78,11 @@ def tenants(count: int) -> list[Tenant]:
     return [Tenant(name, f"harness-org-{name}", *(secrets.token_hex(24) for _secret in range(3))) for name in _LETTERS[:count]]
 
 
+def closed() -> Tenant:
+    """Return a tenant that was given no admin token, so that nobody may administer it."""
+    return Tenant(CLOSED, f"harness-org-{CLOSED}", "", *(secrets.token_hex(24) for _secret in range(2)))
+
+
 def check_build_id(build_id: str) -> str:
     """Return a build id; UsageError when it is none, or is what an unstamped build says."""
     if not _BUILD_ID.match(build_id) or build_id == "dev" or set(build_id) == {"0"}:
@@ -101,7 +107,7 @@ def environment(tenant: Tenant, switches: Switches, key: str) -> dict[str, str]:
     """Return the environment of a builtin tenant, secrets and all: contract 2.2."""
     stub = f"http://stub:{PORTS['stub']}"
     return {
-        "ADMIN_TOKEN": tenant.admin_token,
+        **({"ADMIN_TOKEN": tenant.admin_token} if tenant.admin_token else {}),
         "CANVAS_PROXY_URL": f"http://canvas:{PORTS['canvas']}",
         "CP_PROVISION_URL": stub,
         "CP_UPSTREAM_URL": stub,

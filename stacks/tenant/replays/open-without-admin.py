@@ -5,16 +5,9 @@
 # timeout: 30
 # needs: own-tenant
 # break: { tenant: [open-without-admin] }
-# skip:
-#   class: missing
-#   issue: "contract 12: auth"
-#   expires: 2027-05-31
-#   reason: no tenant of the harness is without an admin token, and none can be told so while it runs
+# admin: false
 # ///
-"""A tenant that was given no admin token is closed to everybody, not open: also before it has its first workspace token.
-
-Without OWN_TOKEN_FILE the own tenant is such a one.
-"""
+"""A tenant that was given no admin token is closed to everybody, not open: also before it has its first workspace token."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import docker
 import pytest
 from ansible_collections.benchkeeper.core.plugins.module_utils import _harness_call
 
-from benchkeeper.errors import UsageError
-from benchkeeper.harness import for_ansible, place, suite
+from benchkeeper.errors import BenchError, UnfitError, UsageError
+from benchkeeper.harness import for_ansible, life, place, stay, suite
 from benchkeeper.harness.place import Place, TenantPlace
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.done: list[str] = []
-        self.fails = ""
+        self.fails: BaseException | None = None
+        self.left: list[str] = []
         self.stays = False
 
     def kept(self, _paths: Any, run_id: str | None) -> Any:
@@ -54,7 +56,7 @@ class World:
             raise UsageError("there is no harness")
         return SimpleNamespace(run=run_id or "r1")
 
-    def begin(self, _paths: Any, wish: Any) -> Any:
+    def begin(self, _paths: Any, wish: Any, _stop: Any) -> Any:
         self.done.append(f"begin {wish.kind} {wish.tenants}")
         done = self.done
         run = SimpleNamespace(lease=SimpleNamespace(run="r1"))
@@ -62,14 +64,19 @@ class World:
         def up() -> Place:
             done.append("up")
             if self.fails:
-                raise UsageError(self.fails)
+                raise self.fails
             place.write(self.folder, WHERE)
             return WHERE
 
+        def down() -> list[str]:
+            done.append("down")
+            return self.left
+
         return SimpleNamespace(
             up=up,
+            place=WHERE,
             keep=lambda: done.append("keep"),
-            down=lambda: done.append("down"),
+            down=down,
             save_logs=lambda _folder: done.append("logs"),
             run=run,
             folder=self.folder,
@@ -83,9 +90,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(for_ansible.life, "begin", made.begin)
     monkeypatch.setattr(for_ansible.life, "folder_of", lambda _lease: tmp_path)
     monkeypatch.setattr(for_ansible.life, "take_down", lambda _paths, run: made.done.append(f"take down {run}") or [])
-    monkeypatch.setattr(for_ansible.gate, "wait_until_reachable", lambda _place: made.done.append("reachable"))
-    monkeypatch.setattr(for_ansible.gate, "check", lambda _harness: made.done.append("gate"))
-    monkeypatch.setattr(for_ansible.seed, "seed", lambda _place: made.done.append("seed"))
+    monkeypatch.setattr(stay.gate, "wait_until_reachable", lambda _place: made.done.append("reachable"))
+    monkeypatch.setattr(stay.gate, "check", lambda _harness: made.done.append("gate"))
+    monkeypatch.setattr(stay.seed, "seed", lambda _place: made.done.append("seed"))
     return made
 
 
@@ -106,10 +113,34 @@ def test_what_stays_is_left_alone_and_a_dry_run_makes_nothing(world: World) -> N
 
 
 def test_what_does_not_come_up_is_taken_down_with_its_logs_kept(world: World) -> None:
-    world.fails = "the tenant does not start"
-    with pytest.raises(UsageError, match="does not start"):
+    world.fails = life.TenantError("the tenant does not start")
+    with pytest.raises(life.TenantError, match="does not start"):
         for_ansible.apply_state(PARAMS, dry_run=False)
     assert world.done[-2:] == ["logs", "down"]
+
+
+def test_an_engine_that_goes_away_meanwhile_makes_it_unfit(world: World) -> None:
+    world.fails = docker.errors.DockerException("connection refused")
+    with pytest.raises(UnfitError, match="connection refused"):
+        for_ansible.apply_state(PARAMS, dry_run=False)
+    assert world.done[-2:] == ["logs", "down"]
+
+
+@pytest.mark.parametrize("fails", [life.TenantError("no"), RuntimeError("a mistake of ours")])
+def test_what_is_left_of_one_that_did_not_come_up_is_graver_than_why(world: World, fails: Exception) -> None:
+    world.fails, world.left = fails, ["container x is left: busy"]
+    with pytest.raises(life.LeftError, match="container x is left: busy") as error:
+        for_ansible.apply_state(PARAMS, dry_run=False)
+    assert error.value.exit_code == 4
+
+
+@pytest.mark.parametrize("fails", [None, UnfitError("the services were stopped")])
+def test_one_that_was_asked_to_stop_says_so_whatever_it_came_to(world: World, fails: BenchError | None) -> None:
+    world.fails = fails
+    with pytest.raises(stay.StoppedError):
+        stay.bring_up(SimpleNamespace(results=world.folder), life.Wish(), lambda: True)  # type: ignore[arg-type]
+    assert world.done[-2:] == ["logs", "down"]
+    assert "keep" not in world.done
 
 
 def test_it_is_taken_down_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +151,7 @@ def test_it_is_taken_down_once(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert for_ansible.apply_state({**PARAMS, "state": "absent"}, dry_run=False) == {"changed": True}
     assert world.done == ["take down r1"]
     monkeypatch.setattr(for_ansible.life, "take_down", lambda _paths, _run: ["container x: busy"])
-    with pytest.raises(for_ansible.LeftError, match="container x: busy") as error:
+    with pytest.raises(life.LeftError, match="container x: busy") as error:
         for_ansible.apply_state({**PARAMS, "state": "absent"}, dry_run=False)
     assert error.value.exit_code == 4
 

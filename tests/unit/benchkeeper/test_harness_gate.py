@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ class World:
     def __init__(self) -> None:
         self.url = ""
         self.builds = {"alpha": BUILD, "beta": BUILD, "edge": BUILD}
+        self.closed = 401  # what the tenant without an administrator says
         self.swapped = 0  # so many questions reach the other tenant
 
 
@@ -42,6 +44,8 @@ def world() -> Iterator[World]:
                 self._say(200, {"git_sha": made.builds[name]})
             elif self.path == "/health":
                 self._say(200, {"status": "ok"})
+            elif name == "closed":
+                self._say(404 if made.swapped >= 0 or self.headers["X-Molecule-Org-Id"] != "org-closed" else made.closed, None)
             elif made.swapped >= 0 or self.headers["Authorization"] != f"Bearer token-{name}":
                 self._say(404, None)
             else:
@@ -91,6 +95,15 @@ def test_another_tenant_under_its_name_is_waited_out(world: World) -> None:
     world.swapped = 10_000
     with pytest.raises(gate.GateError, match=r"does not reach tenant alpha .* answers 404"):
         gate.wait_until_reachable(place(world.url), 0.3)
+
+
+@pytest.mark.parametrize("status", [401, 200])
+def test_a_tenant_without_an_administrator_is_known_by_its_organisation(world: World, status: int) -> None:
+    world.closed = status  # 200 is what it says with its bug on
+    alone = TenantPlace("closed", "closed.localhost", "org-closed", world.url, "")
+    gate.wait_until_reachable(replace(place(world.url), tenants=(), closed=(alone,)), 0.3)
+    with pytest.raises(gate.GateError, match=r"does not reach tenant closed .* answers 404"):
+        gate.wait_until_reachable(replace(place(world.url), tenants=(), closed=(replace(alone, org="org-beta"),)), 0.3)
 
 
 def container(pid: Any, answer: tuple[int, bytes] = (1, b"")) -> Any:

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -186,6 +187,18 @@ def test_an_exclusive_one_has_nobody_beside_it(place: Place, tmp_path: Path, fol
         write(folder, f"{name}.sh", f"touch {tmp_path}/at-work-{name}; sleep 0.3; rm {tmp_path}/at-work-{name}")
     write(folder, "alone.sh", f"! ls {tmp_path}/at-work-* 2>/dev/null", needs="exclusive")
     assert {one.verdict for one in run(place, tmp_path, folder).values()} == {PASS}
+
+
+def test_a_tenant_without_an_administrator_has_neither_token_nor_workspaces(place: Place, tmp_path: Path, folder: Path) -> None:
+    body = 'test "$OWN_NAME" = closed && test -z "$OWN_TOKEN_FILE$OWN_PARENT_ID" && test -s "$OWN_DATABASE_FILE"'
+    write(folder, "closed.sh", body, needs="own-tenant", more="admin: false")
+    write(folder, "own.sh", 'test "$OWN_NAME" = gamma && test -s "$OWN_TOKEN_FILE"', needs="own-tenant")
+    without = replace(tenant("closed"), admin_token="")
+    ids = {one.name: seed.Seeded(f"parent-{one.name}", f"child-{one.name}") for one in place.everybody}
+    there = replace(place, closed=(without,))
+    found = Session(there, ids, tmp_path / "scratch", tmp_path / "logs", {}).run(replays.find(folder, [], TODAY))
+    assert [(one.name, one.verdict) for one in found] == [("closed", PASS), ("own", PASS)]
+    assert run(place, tmp_path, folder)["closed"].verdict == FAIL, "there is none"
 
 
 def test_without_a_tenant_to_spare_it_is_no_pass(place: Place, tmp_path: Path, folder: Path) -> None:

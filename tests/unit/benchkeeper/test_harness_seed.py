@@ -74,7 +74,8 @@ def tenants() -> Iterator[Tenants]:
 
 def place(url: str) -> Place:
     both = tuple(TenantPlace(name, f"{name}.localhost", f"org-{name}", url, f"token-{name}") for name in ("alpha", "beta"))
-    return Place("r1", "builtin", "b1", url, url, "", "", both)
+    nobody_may = TenantPlace("closed", "closed.localhost", "org-closed", url, "")
+    return Place("r1", "builtin", "b1", url, url, "", "", both, closed=(nobody_may,))
 
 
 def test_each_tenant_gets_a_workspace_and_one_below_it_once(tenants: Tenants) -> None:

@@ -49,6 +49,12 @@ def test_each_tenant_has_its_own_database_and_they_share_one_redis() -> None:
     assert len({found[f"tenant-{name}"]["ADMIN_TOKEN"] for name in names}) == 3
 
 
+def test_a_tenant_without_an_administrator_is_given_no_admin_token_not_an_empty_one() -> None:
+    found = plan(tenants=[topology.closed()]).environments()["tenant-closed"]
+    assert "ADMIN_TOKEN" not in found
+    assert set(plan().environments()["tenant-alpha"]) - set(found) == {"ADMIN_TOKEN"}
+
+
 def test_nothing_secret_stands_in_the_document() -> None:
     one = plan()
     text = json.dumps(one.document()) + repr(one)

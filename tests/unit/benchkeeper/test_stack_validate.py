@@ -220,6 +220,7 @@ def test_a_good_replay_has_no_mistake(stack: Path) -> None:
         ("timeout: 30", "timeout: 0", 6, "timeout: input should be greater than 0"),
         ("needs: shared", "needs: alone", 7, "needs: input should be 'exclusive', 'own-tenant' or 'shared', not 'alone'"),
         ("break: { tenant", "break: { tennant", 8, "break.tennant"),
+        ("needs: shared", "needs: shared\n# admin: false", 4, "so it needs: own-tenant"),
         ("needs: shared", "need: shared", 7, "unknown key need"),
         ("# ///\nexit", SKIP.replace("2026-12-31", "2026-11-25") + "\nexit", 9, "the skip has expired on 2026-11-25"),
         (

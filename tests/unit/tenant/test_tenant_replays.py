@@ -30,8 +30,8 @@ AT_ONCE = 4  # replays side by side
 
 def wish(name: str, **breaks: tuple[str, ...]) -> Wish:
     """Give the harness that a replay needs."""
-    own = HEADERS[name].needs == "own-tenant"
-    return Wish(own="gamma" if own else "", admin=name != "open-without-admin", breaks=breaks)
+    header = HEADERS[name]
+    return Wish(own="gamma" if header.needs == "own-tenant" else "", admin=header.admin, breaks=breaks)
 
 
 async def played(name: str, folder: Path, **breaks: tuple[str, ...]) -> Verdict:
