@@ -12,6 +12,7 @@ import json
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -178,14 +179,22 @@ class Sweep:
             code = run.process.wait(signals.LIMIT)
             if code == 0:
                 problems.append("the run says that it is good")
-            problems += signals.held(self.paths)
+        except BaseException:
+            self._on(boundary.host, _DISARM)
+            raise
         finally:
             call.kill()
             call.wait()
-            self._on(boundary.host, _DISARM)
-        folder = run.folder()
-        who = {} if folder is None else self._who(folder.name)
-        return Struck(boundary, found, who, time.monotonic() - begun, "; ".join(problems))
+        who, left = self._afterwards(boundary.host, run.folder())
+        return Struck(boundary, found, who, time.monotonic() - begun, "; ".join([*problems, *left]))
+
+    def _afterwards(self, struck: str, folder: Path | None) -> tuple[dict[str, str], list[str]]:
+        """Take the order back, and return what set the restore of each host off and what is left; all of it at the same time."""
+        with ThreadPoolExecutor(max_workers=2 + len(self.hosts)) as pool:
+            pool.submit(self._on, struck, _DISARM)
+            left = pool.submit(signals.held, self.paths)
+            told = [] if folder is None else list(pool.map(lambda host: self._who(host, folder.name), self.hosts))
+            return {host: word for host, word in zip(self.hosts, told, strict=False) if word}, left.result()
 
     def _hit(self, boundary: Boundary, run: Run, call: subprocess.Popen[str]) -> tuple[str, float]:
         """Wait for the boundary and strike; return what went wrong, and when the clock of the restore starts."""
@@ -221,16 +230,14 @@ class Sweep:
             return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30).stdout
         return ""
 
-    def _who(self, run_id: str) -> dict[str, str]:
-        """Return what set the restore of each host off, as its keeper tells."""
-        found = {}
-        for host in self.hosts:
-            argv = sshfiles.command(self.paths, host, "sudo", leases.KEEPER, "call", "evidence")
-            asked = json.dumps({"resource": host, "run_id": run_id})
-            with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-                done = subprocess.run(argv, input=asked, check=False, capture_output=True, text=True, timeout=30)
-                found[host] = str((json.loads(done.stdout).get("restored") or {}).get("why") or "its run")
-        return found
+    def _who(self, host: str, run_id: str) -> str:
+        """Return what set the restore of a host off, as its keeper tells; empty when it does not."""
+        argv = sshfiles.command(self.paths, host, "sudo", leases.KEEPER, "call", "evidence")
+        asked = json.dumps({"resource": host, "run_id": run_id})
+        with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
+            done = subprocess.run(argv, input=asked, check=False, capture_output=True, text=True, timeout=30)
+            return str((json.loads(done.stdout).get("restored") or {}).get("why") or "its run")
+        return ""
 
     def close(self) -> None:
         """Bring the keeper back that strikes nobody."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import docker
 
-from benchkeeper import debian, labels
+from benchkeeper import debian, labels, processes
 from benchkeeper.console import phase, say
 from benchkeeper.engine_packages import apt
 from benchkeeper.errors import UnfitError
@@ -191,13 +191,22 @@ def bootstrap(engine: Engine, tag: str, marks: Mapping[str, str], suite: Suite, 
     make += [f"--keyring={debian.KEYRING}", suite.codename, "-", *suite.sources]
     # Half an archive imports without complaint: only a complete one gets the real name.
     unproven = f"{tag}-unproven"
-    producer = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    taker = subprocess.run(
-        [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", unproven],
-        check=False,
-        stdin=producer.stdout,
-        capture_output=True,
+    # When nobody takes the archive any more it hangs its whole process group up: that must not be ours.
+    producer = subprocess.Popen(
+        make, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
     )
+    try:
+        taker = subprocess.run(
+            [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", unproven],
+            check=False,
+            stdin=producer.stdout,
+            capture_output=True,
+        )
+    except BaseException:
+        # No signal for us reaches it there.
+        processes.end({**processes.descendants(producer.pid), producer.pid: processes.start_time(producer.pid) or 0})
+        producer.wait()
+        raise
     if producer.stdout:
         # Else a producer whose taker died would wait for ever.
         producer.stdout.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import fields
@@ -35,6 +37,7 @@ COLUMNS = tuple(field.name for field in fields(Workspace))
 # What the driver raises when the database goes away, before, in the middle of or between two statements.
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 CHANGEABLE = frozenset(Changes.__annotations__)
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 READ = f"SELECT {', '.join(COLUMNS)} FROM workspaces"
 ACTIVITY = tuple(field.name for field in fields(Activity))
 
@@ -56,6 +59,13 @@ async def _prepare(connection: Any) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
+def _nobody_listens(failure: Exception) -> bool:
+    """Say whether the port is closed: a name with several addresses fails with one text of what each of them said."""
+    return isinstance(failure, ConnectionRefusedError) or (
+        isinstance(failure, OSError) and str(errno.ECONNREFUSED) in _ERRNO.findall(str(failure))
+    )
+
+
 async def connect(where: Database, migrations: Path = MIGRATIONS) -> Postgres:
     """Open the database; ConnectionRefusedError when nobody listens, StoreDown for any other trouble."""
     try:
@@ -72,9 +82,9 @@ async def connect(where: Database, migrations: Path = MIGRATIONS) -> Postgres:
             command_timeout=COMMAND_TIMEOUT,
             init=_prepare,
         )
-    except ConnectionRefusedError:
-        raise
     except AWAY as failure:
+        if _nobody_listens(failure):
+            raise ConnectionRefusedError from failure
         raise StoreDown(type(failure).__name__) from failure
     return Postgres(pool, migrations)
 
