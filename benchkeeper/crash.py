@@ -71,50 +71,52 @@ class Bench:
 
     def killed(self, what: str, moment: float) -> Row:
         """Kill a part of the controller at a moment (seconds from the start), and wait."""
-        run = self.run()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.wait(moment)
-            return Row(f"KILL {what}", moment, good=False, why=f"the run ended before, with {run.process.returncode}")
-        victims = run.kill(what)
-        found = watch(self.paths, self.hosts, time.monotonic())
-        why = judge(found, self.bound) if victims else "there was nothing to kill"
-        run.process.wait(signals.LIMIT)
-        why = "; ".join(part for part in (why, *signals.held(self.paths)) if part)
-        return Row(f"KILL {what}", moment, not why, why or "everything back by itself", found)
+        with self.run() as run:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(moment)
+                return Row(f"KILL {what}", moment, good=False, why=f"the run ended before, with {run.process.returncode}")
+            victims = run.kill(what)
+            found = watch(self.paths, self.hosts, time.monotonic())
+            why = judge(found, self.bound) if victims else "there was nothing to kill"
+            run.process.wait(signals.LIMIT)
+            why = "; ".join(part for part in (why, *signals.held(self.paths)) if part)
+            return Row(f"KILL {what}", moment, not why, why or "everything back by itself", found)
 
     def rebooted(self, host: str) -> Row:
         """Reboot a machine in the middle of a run, and see the run end."""
-        run = self.run()
-        if not run.reach("lifecycle"):
-            return Row(f"reboot of {host}", 0.0, good=False, why="the run did not get that far")
-        begun = time.monotonic()
-        operations.operate(self.paths, host, "reboot")
-        found = watch(self.paths, self.hosts, begun)
-        # A machine may take its time to go down, and only then is it started again.
-        return self._ended(f"reboot of {host}", run, found, judge(found, self.bound + operations.STOP_PATIENCE), (3, 4))
+        with self.run() as run:
+            if not run.reach("lifecycle"):
+                return Row(f"reboot of {host}", 0.0, good=False, why="the run did not get that far")
+            begun = time.monotonic()
+            operations.operate(self.paths, host, "reboot")
+            found = watch(self.paths, self.hosts, begun)
+            # A machine may take its time to go down, and only then is it started again.
+            return self._ended(f"reboot of {host}", run, found, judge(found, self.bound + operations.STOP_PATIENCE), (3, 4))
 
     def cut(self, host: str) -> Row:
         """Pull the cable of a machine for longer than its lease lives, then put it back."""
-        run = self.run("--ttl", str(SHORT_TTL))
-        if not run.reach("lifecycle"):
-            return Row(f"cable of {host}", 0.0, good=False, why="the run did not get that far")
-        operations.operate(self.paths, host, "cut")
-        threading.Event().wait(SHORT_TTL + GRACE)
-        operations.operate(self.paths, host, "heal")
-        found = watch(self.paths, self.hosts, time.monotonic())
-        return self._ended(f"cable of {host} for {SHORT_TTL} s", run, found, judge(found, LIMIT), (3, 4))
+        with self.run("--ttl", str(SHORT_TTL)) as run:
+            if not run.reach("lifecycle"):
+                return Row(f"cable of {host}", 0.0, good=False, why="the run did not get that far")
+            operations.operate(self.paths, host, "cut")
+            try:
+                threading.Event().wait(SHORT_TTL + GRACE)
+            finally:
+                operations.operate(self.paths, host, "heal")
+            found = watch(self.paths, self.hosts, time.monotonic())
+            return self._ended(f"cable of {host} for {SHORT_TTL} s", run, found, judge(found, LIMIT), (3, 4))
 
     def paused(self) -> Row:
         """Stop the controller for longer than its leases live, let it go on, and see it refused."""
-        run = self.run("--ttl", str(SHORT_TTL))
-        if not run.reach("lifecycle"):
-            return Row("controller paused", 0.0, good=False, why="the run did not get that far")
-        everybody = run.everybody()
-        run.send(everybody, signal.SIGSTOP)
-        found = watch(self.paths, self.hosts, time.monotonic())
-        why = judge(found, SHORT_TTL + self.bound)
-        run.send(everybody, signal.SIGCONT)
-        return self._ended("controller paused", run, found, why, (3,))
+        with self.run("--ttl", str(SHORT_TTL)) as run:
+            if not run.reach("lifecycle"):
+                return Row("controller paused", 0.0, good=False, why="the run did not get that far")
+            everybody = run.everybody()
+            run.send(everybody, signal.SIGSTOP)
+            found = watch(self.paths, self.hosts, time.monotonic())
+            why = judge(found, SHORT_TTL + self.bound)
+            run.send(everybody, signal.SIGCONT)
+            return self._ended("controller paused", run, found, why, (3,))
 
     def _ended(self, what: str, run: Run, found: dict[str, Watched], why: str, codes: tuple[int, ...]) -> Row:
         code = run.process.wait(signals.LIMIT)
@@ -153,8 +155,10 @@ def against_each_other(paths: Paths, stack: str, log: int) -> Row:
     """Start three whole runs at the same moment, of which one waits: one at a time, nobody in between, who waits is served."""
     begun = time.monotonic()
     waits = ("--wait", str(int(signals.LIMIT)))
-    runs = {name: Run(paths, stack, log, *words) for name, words in (("first", ()), ("second", ()), ("patient", waits))}
-    codes = {name: run.process.wait(2 * signals.LIMIT) for name, run in runs.items()}
+    with contextlib.ExitStack() as going:
+        starts = (("first", ()), ("second", ()), ("patient", waits))
+        runs = {name: going.enter_context(Run(paths, stack, log, *words)) for name, words in starts}
+        codes = {name: run.process.wait(2 * signals.LIMIT) for name, run in runs.items()}
     problems = [*([] if codes["patient"] == 0 else ["who waited was not served"]), *signals.held(paths)]
     refused = [codes[name] for name in ("first", "second") if codes[name] != 0]
     if refused not in ([BusyError.exit_code], [BusyError.exit_code] * 2):

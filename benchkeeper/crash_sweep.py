@@ -151,8 +151,8 @@ class Sweep:
         """
         taken: dict[str, list[float]] = {host: [] for host in self.hosts}
         for turn in range(runs):
-            run = self._start()
-            code = run.process.wait(signals.LIMIT)
+            with self._start() as run:
+                code = run.process.wait(signals.LIMIT)
             folder, result = run.folder(), run.result()
             ends = result.get("restored") or {}
             if folder is None or not all(ends.get(host, {}).get("proven") for host in self.hosts):
@@ -171,14 +171,13 @@ class Sweep:
         begun = time.monotonic()
         argv = sshfiles.command(self.paths, boundary.host, "sudo", "sh", "-c", _ARM)
         call = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        run = self._start()
         try:
-            why, blow = self._hit(boundary, run, call)
-            found = watch(self.paths, self.hosts, blow)
-            problems = [one for one in (why, judge(found, self.bound)) if one]
-            code = run.process.wait(signals.LIMIT)
-            if code == 0:
-                problems.append("the run says that it is good")
+            with self._start() as run:
+                why, blow = self._hit(boundary, run, call)
+                found = watch(self.paths, self.hosts, blow)
+                problems = [one for one in (why, judge(found, self.bound)) if one]
+                if run.process.wait(signals.LIMIT) == 0:
+                    problems.append("the run says that it is good")
         except BaseException:
             self._on(boundary.host, _DISARM)
             raise
@@ -241,8 +240,8 @@ class Sweep:
 
     def close(self) -> None:
         """Bring the keeper back that strikes nobody."""
-        run = Run(self.paths, self.stack, self.log, "--mode", "journal")
-        run.process.wait(signals.LIMIT)
+        with Run(self.paths, self.stack, self.log, "--mode", "journal") as run:
+            run.process.wait(signals.LIMIT)
 
 
 def sweep(paths: Paths, stack: str, log: int, per_kind: int | None, dice: Dice) -> list[Struck]:

@@ -9,11 +9,12 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from benchkeeper import leases, processes, signals
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 GRACE = 10.0  # seconds that a cut hold has to come back
 STOP_BOUND = 12.0  # seconds that an engine call may go on after its client died
-LOOK = 0.5  # seconds between two looks at a machine
+LOOK = 1.0  # seconds between two looks at a machine: each costs it a fifth of a second, which it needs to come back
 LIMIT = 240.0  # seconds after which a machine that is not back is given up
 BACK = ("proving", "free")
 
@@ -78,13 +79,25 @@ def bound_of(healthy: float) -> float:
 
 
 class Run:
-    """A run that is going on, with its events."""
+    """A run that is going on, with its events. Left by `with`, it is over: who is interrupted meanwhile waits until it put back."""
 
     def __init__(self, paths: Paths, stack: str, log: int, *words: str, **variables: str) -> None:
         self.paths = paths
         before = set(self._folders())
         self.process = signals.start(paths, stack, log, *words, **variables)
         self._before = before
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_why: object) -> None:
+        """End it as a person does, if it is not over."""
+        if self.process.poll() is None:
+            self.send(self.everybody(), signal.SIGCONT)
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(signals.LIMIT)
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self.paths.results.glob("2*") if path.is_dir())

@@ -128,7 +128,9 @@ def call(verb: str, request: Mapping[str, Any], run: Run = _run) -> Dict[str, An
     if not isinstance(answer, dict):
         said = err.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][-_LAST_WORDS:]
         missing = "" if Path(PROGRAM).exists() else f"; {PROGRAM} is not there"
-        raise KeeperError(f"the keeper ended with {code} and no answer{missing}: {said}", {})
+        # Whether it holds anything only it can say, so no run exchanges it.
+        page = "docs/runbooks/unproven-host.md, 'If the keeper does not start'"
+        raise KeeperError(f"the keeper ended with {code} and no answer{missing}: {said}; see {page}", {})
     if "error" in answer or code not in (0, UNPROVEN):
         raise KeeperError(str((answer.get("error") or {}).get("message") or f"ended with {code}"), answer)
     _spent[0] += max(0.0, took - work_seconds(verb, answer))

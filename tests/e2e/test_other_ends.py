@@ -219,6 +219,7 @@ def test_a_miner_that_is_borrowed_already_comes_back_by_the_command_that_is_told
     finally:
         bench.ssh("miner-0", f"sudo sh -c 'test ! -e {left} || mv -- {left} {path}'; rm -f /tmp/borrowed.json")
     assert done.returncode == 3
+    assert "borrowed already" in done.stdout + done.stderr
     assert bench.leased() == []
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +14,21 @@ from benchkeeper import crash_watch, leases
 from benchkeeper.crash import Row
 from benchkeeper.crash_watch import Watched
 from benchkeeper.leases import Lease
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A run that puts something back when it is told to end, which takes its time.
+RUN = """
+import signal, sys, time
+def back(*_why):
+    time.sleep(0.3)
+    print("everything is back", flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, back)
+print("going on", flush=True)
+time.sleep(60)
+"""
 
 
 def test_a_machine_that_is_late_or_not_back_is_bad() -> None:
@@ -46,3 +65,28 @@ def test_machines_are_watched_until_they_are_free_or_the_limit_is_reached(monkey
     assert found.restored is not None
     assert (found.proven is not None) is end
     assert found.said == ("free" if end else "proving")
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_who_is_interrupted_waits_until_the_run_has_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, paused: bool) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*_words: Any, **_more: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    def interrupted() -> None:
+        with crash_watch.Run(paths, "pithead", 1):
+            assert started[0].stdout is not None
+            assert started[0].stdout.readline() == "going on\n"
+            if paused:
+                started[0].send_signal(signal.SIGSTOP)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(crash_watch.signals, "start", start)
+    paths: Any = SimpleNamespace(results=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    out, _ = started[0].communicate(timeout=10)
+    assert (started[0].returncode, "everything is back" in out) == (143, True)
