@@ -27,8 +27,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from benchkeeper import images
 from benchkeeper.errors import UnfitError
+engine, suite = SimpleNamespace(program=Path(sys.argv[1])), images.Suite("bookworm", (), ["deb mirror bookworm main"])
 try:
-    images.bootstrap(SimpleNamespace(program=Path(sys.argv[1])), "made:1", {}, images.Suite("bookworm", (), ["deb m b main"]), install=False)
+    images.bootstrap(engine, "made:1", {}, suite, install=False)
 except UnfitError as error:
     print("told:", error)
 """
@@ -86,7 +87,10 @@ def test_only_a_whole_archive_gets_the_name(programs: Programs, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("mmdebstrap", "docker", "said"),
-    [("printf half; echo no mirror >&2; exit 5", "cat > /dev/null", "no mirror"), ("printf all", "echo no space >&2; exit 1", "no space")],
+    [
+        ("printf half; echo no mirror >&2; exit 5", "cat > /dev/null", "no mirror"),
+        ("printf all", "echo no space >&2; exit 1", "no space"),
+    ],
 )
 def test_half_of_one_is_told_and_gets_no_name(programs: Programs, mmdebstrap: str, docker: str, said: str) -> None:
     programs.write("mmdebstrap", mmdebstrap)
