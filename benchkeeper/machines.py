@@ -277,6 +277,7 @@ class Bench:
             mounts=[docker.types.Mount("/var/lib/docker", self._volume(machine.name), type="volume")],
             extra_hosts=self.hosts,
             nano_cpus=int(machine.cpus * 1_000_000_000) if machine.cpus else None,
+            cpu_shares=machine.cpu_shares,
             mem_limit=machine.memory,
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m"}),
         )

@@ -27,8 +27,8 @@ class Needs:
 
     Attributes:
         packages: Debian packages of every machine besides the machine image's own.
-        limits: By machine name, `cpus` (1.0 is one processor) and `memory` (bytes, or with suffix k, m, g). Only the machines that
-            are named here are made; every one of the inventory when none is.
+        limits: By machine name, `cpus` (1.0 is one processor), `memory` (bytes, or with suffix k, m, g) and `cpu_shares` (1024 is
+            usual). Only the machines that are named here are made; every one of the inventory when none is.
     """
 
     packages: tuple[str, ...]
@@ -46,6 +46,7 @@ class Machine:
         cpus: Quota in processors; None for no limit.
         memory: Limit as the engine takes it; None for no limit.
         stack: Whose baseline it carries; another stack gets another machine.
+        cpu_shares: Its weight when machines want more than there is; None for the engine's usual one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Machine:
     cpus: float | None
     memory: str | None
     stack: str = ""
+    cpu_shares: int | None = None
 
 
 def parse_needs(text: str) -> Needs:
@@ -115,6 +117,7 @@ def plan(names: Sequence[str], subnet: str, image: str, wanted: Needs, stack: st
                 cpus=float(limit["cpus"]) if limit.get("cpus") else None,
                 memory=str(limit["memory"]) if limit.get("memory") else None,
                 stack=stack,
+                cpu_shares=int(limit["cpu_shares"]) if limit.get("cpu_shares") else None,
             ),
         )
     return machines

@@ -398,6 +398,7 @@ class Limits(Strict):
     """How much of the computer a machine may have."""
 
     cpus: float | None = None
+    cpu_shares: Annotated[int, Field(ge=2, le=262_144)] | None = None
     memory: Text | None = None
 
 

@@ -86,10 +86,12 @@ def test_no_subnet_left() -> None:
 
 
 def test_plan_takes_addresses_in_order_and_limits_by_name() -> None:
-    needs = spec.parse_needs("machine_packages: [xmrig]\nmachines: {bench-0: {}, miner-0: {cpus: 0.4, memory: 1g}}\n")
+    needs = spec.parse_needs(
+        "machine_packages: [xmrig]\nmachines: {bench-0: {}, miner-0: {cpus: 0.4, memory: 1g, cpu_shares: 256}}\n"
+    )
     first, second = spec.plan(["bench-0", "miner-0"], "10.220.9.0/24", "image:1", needs)
-    assert (first.address, first.cpus, first.memory) == ("10.220.9.10", None, None)
-    assert (second.address, second.cpus, second.memory) == ("10.220.9.11", 0.4, "1g")
+    assert (first.address, first.cpus, first.memory, first.cpu_shares) == ("10.220.9.10", None, None, None)
+    assert (second.address, second.cpus, second.memory, second.cpu_shares) == ("10.220.9.11", 0.4, "1g", 256)
     assert needs.packages == ("xmrig",)
     for bad in ("machine_packages: xmrig", "machines: [a]", "machines: {a: 1}"):
         with pytest.raises(UnfitError):
@@ -158,8 +160,11 @@ def test_a_machine_changes_when_anything_it_is_made_from_changes() -> None:
         spec.config_hash(machine, "sha256:1", {"f": "x"}, {"a": "10.0.0.1", "b": "10.0.0.2"}),
         spec.config_hash(spec.Machine("a", "10.0.0.1", "image:1", 0.5, None), "sha256:1", {"f": "x"}, {"a": "10.0.0.1"}),
         spec.config_hash(spec.Machine("a", "10.0.0.1", "image:1", None, None, "b"), "sha256:1", {"f": "x"}, {"a": "10.0.0.1"}),
+        spec.config_hash(
+            spec.Machine("a", "10.0.0.1", "image:1", None, None, cpu_shares=2), "sha256:1", {"f": "x"}, {"a": "10.0.0.1"}
+        ),
     }
-    assert len(others | {base}) == 6
+    assert len(others | {base}) == 7
 
 
 def test_inner_engines_get_name_servers_and_subnets_of_their_own() -> None:
