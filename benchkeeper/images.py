@@ -192,26 +192,25 @@ def bootstrap(engine: Engine, tag: str, marks: Mapping[str, str], suite: Suite, 
     # Half an archive imports without complaint: only a complete one gets the real name.
     unproven = f"{tag}-unproven"
     # When nobody takes the archive any more it hangs its whole process group up: that must not be ours.
-    producer = subprocess.Popen(
-        make, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        taker = subprocess.run(
-            [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", unproven],
-            check=False,
-            stdin=producer.stdout,
-            capture_output=True,
-        )
-    except BaseException:
-        # No signal for us reaches it there.
-        processes.end({**processes.descendants(producer.pid), producer.pid: processes.start_time(producer.pid) or 0})
-        producer.wait()
-        raise
-    if producer.stdout:
-        # Else a producer whose taker died would wait for ever.
-        producer.stdout.close()
-    words = producer.stderr.read() if producer.stderr else b""
-    if producer.wait() != 0 or taker.returncode != 0:
+    with subprocess.Popen(
+        make, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as producer:
+        try:
+            taker = subprocess.run(
+                [str(engine.program), "import", *changes, '--change=CMD ["/bin/bash"]', "-", unproven],
+                check=False,
+                stdin=producer.stdout,
+                capture_output=True,
+            )
+        except BaseException:
+            # No signal for us reaches it there.
+            processes.end({**processes.descendants(producer.pid), producer.pid: processes.start_time(producer.pid) or 0})
+            raise
+        if producer.stdout:
+            # Else a producer whose taker died would wait for ever.
+            producer.stdout.close()
+        words = producer.stderr.read() if producer.stderr else b""
+    if producer.returncode != 0 or taker.returncode != 0:
         tail = (words + taker.stderr).decode(errors="replace").strip().splitlines()[-8:]
         raise UnfitError(f"{tag} could not be made:\n" + "\n".join(tail))
     engine.client.images.get(unproven).tag(tag)
