@@ -35,7 +35,7 @@ class Listener:
         self.port = 0
         self.touched = time.monotonic()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the loop alone would forget them
 
     @property
     def place(self) -> str:
@@ -53,18 +53,22 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in self._writers:
+        for task, writer in self._open.items():
             writer.transport.abort()
-        await asyncio.sleep(0)
+            task.cancel()  # which may not even have begun
+        await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self.serve(reader, writer)
         except (OSError, TimeoutError, wire.BrokenAnswerError):
             pass  # whoever asked, or was asked, is gone: they see a broken connection, as without us
         finally:
-            self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

@@ -33,6 +33,14 @@ async def ask(port: int, body: str | None = None, target: str = "/cp/x") -> wire
     return await wire.exchange(port, request.method, wire.encode(request, Symbols()))
 
 
+async def everybody_is_gone() -> None:
+    """Wait for the far side, which sees the end of a connection a moment later."""
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+
+
 def test_a_tap_notes_and_passes_on() -> None:
     async def play() -> None:
         saw: list[Saw] = []
@@ -69,6 +77,31 @@ def test_a_tap_answers_what_is_scripted_and_breaks_what_is_to_be_broken() -> Non
     asyncio.run(play())
 
 
+def test_nothing_of_a_connection_is_left_when_it_was_cut() -> None:
+    async def play() -> None:
+        over = asyncio.Event()
+
+        async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await over.wait()  # and does not notice that who asked is gone
+            writer.close()
+
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            relay = listeners.Listener("127.0.0.1", server.sockets[0].getsockname()[:2])
+            await relay.mend()
+            before = asyncio.all_tasks()
+            _reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            await asyncio.sleep(0.1)
+            assert len(asyncio.all_tasks() - before) > 1
+            await relay.cut()
+            left = [one for one in asyncio.all_tasks() - before if "silent" not in repr(one)]
+            assert left == []
+            over.set()
+            writer.close()
+            await everybody_is_gone()
+
+    asyncio.run(play())
+
+
 def test_what_is_cut_refuses_breaks_and_comes_back() -> None:
     async def play() -> None:
         async def holding(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,6 +128,7 @@ def test_what_is_cut_refuses_breaks_and_comes_back() -> None:
             _again, other = await asyncio.open_connection("127.0.0.1", port)
             other.close()
             await relay.cut()
+            await everybody_is_gone()
 
     asyncio.run(play())
 
