@@ -192,7 +192,7 @@ def _add_proofs(command: Adder) -> None:
     conform.add_argument("recording", metavar="FILE.jsonl", help="what the real one was recorded to answer")
     conform.add_argument("--tenant", default="builtin", metavar="KIND", help="builtin, image, binary or url (default: %(default)s)")
     conform.add_argument("--image", metavar="NAME", help="the image of kind image (default: our own)")
-    conform.add_argument("--binary", metavar="PATH", help="the program of kind binary")
+    conform.add_argument("--binary", metavar="PATH", help="the program of kind binary, or a folder with one called tenant")
     conform.add_argument("--url", metavar="URL", help="where the tenant of kind url is: http://HOST[:PORT]")
     conform.add_argument("--as", dest="version", metavar="seed", help="be the recorded version, with all that was wrong with it")
     conform.add_argument("--json", action="store_true", help="stable output for scripts: every case with its verdict")

@@ -24,6 +24,7 @@ from benchkeeper.conform import starts
 from benchkeeper.conform.player import UnplayableError
 from benchkeeper.conform.servers import container_address
 from benchkeeper.errors import UnfitError, UsageError
+from benchkeeper.harness.life import program_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,8 +248,8 @@ def builtin(programs: Programs, reference: Path, known: Facts) -> OnThisComputer
 
 
 def program(path: str) -> Path:
-    """Return the place of a program. Raises UsageError when it is none."""
-    found = Path(path).absolute()
+    """Return the place of a program, or of the one in a folder. Raises UsageError when it is none."""
+    found = program_of(Path(path).absolute())
     if not found.is_file() or not os.access(found, os.X_OK):
         raise UsageError(f"{path!r} is no program that can be executed")
     return found

@@ -78,6 +78,15 @@ def test_wrong_words(words: list[str], told: str, tmp_path: Path, capsys: pytest
     assert told in capsys.readouterr().err
 
 
+def test_a_program_is_named_by_itself_or_by_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "tenant"
+    path.write_text("#!/bin/sh\n")
+    with pytest.raises(UsageError):
+        kinds.program(str(tmp_path))
+    path.chmod(0o755)
+    assert kinds.program(str(tmp_path)) == kinds.program(str(path)) == path
+
+
 def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["conform", str(tmp_path / "none.jsonl")]) == 2
     assert "no such recording" in capsys.readouterr().err
