@@ -29,6 +29,7 @@ RED, UNFIT, SKIPPED = 1, 2, 77  # exit codes: the bug is there; the harness is n
 SECONDS = 10.0  # for one request, and for what has to come true
 STEP = 0.05  # seconds between two looks
 ORG = "X-Molecule-Org-Id"
+NOWHERE = "http://localhost:1/"  # an address that an agent may have, and that nothing is ever sent to
 
 
 class SkipError(Exception):

@@ -44,7 +44,7 @@ def play(replay: Replay) -> None:
     """Register one id with every tenant, each time with another address."""
     tenants = replay.tenants(least=2)
     agent = replay.workspace(tenants[0])
-    addresses = {tenant.name: f"http://203.0.113.{number}:8000/" for number, tenant in enumerate(tenants, 1)}
+    addresses = {tenant.name: f"http://10.1.2.{number}:8000/" for number, tenant in enumerate(tenants, 1)}
     for tenant in tenants:
         replay.forget_later(tenant, agent)
         register(tenant, agent, addresses[tenant.name])

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from _harness import UNFIT, Replay, Tenant, must, opened
+from _harness import NOWHERE, UNFIT, Replay, Tenant, must, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-URL = "http://203.0.113.7:8000/"
 CARD = {"name": "Tester", "skills": ["testing"]}
 
 
@@ -46,7 +45,7 @@ def answered(tenant: Tenant, method: str, path: str, wanted: int, body: Any = No
     return answer.json
 
 
-def registered(tenant: Tenant, workspace: str, url: str = URL, **how: Any) -> Any:
+def registered(tenant: Tenant, workspace: str, url: str = NOWHERE, **how: Any) -> Any:
     """Register an agent."""
     return answered(tenant, "POST", "/registry/register", 200, {"id": workspace, "url": url, "agent_card": CARD}, **how)
 
@@ -63,13 +62,13 @@ def test_an_agent_registers_once_and_shows_its_token_after(replay: Replay, tenan
     workspace = replay.workspace(tenant)
     first = registered(tenant, workspace, token="")
     must(first["auth_token"] and first["platform_inbound_secret"], "the first registration gives what the agent needs")
-    again = {"id": workspace, "url": URL, "agent_card": CARD}
+    again = {"id": workspace, "url": NOWHERE, "agent_card": CARD}
     answered(tenant, "POST", "/registry/register", 401, again, token="")
     second = registered(tenant, workspace, token=first["auth_token"])
     must("auth_token" not in second, "a later one gives no further token")
     known = row(tenant, workspace)
     must(
-        (known["status"], known["url"], known["agent_card"]) == ("online", URL, CARD),
+        (known["status"], known["url"], known["agent_card"]) == ("online", NOWHERE, CARD),
         f"the list shows the agent ({known['status']})",
     )
 

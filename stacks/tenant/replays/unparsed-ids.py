@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from _harness import Replay, run
+from _harness import NOWHERE, Replay, run
 
 NO_IDS = ("x", "123", "not-a-uuid", "00000000-0000-4000-8000-00000000000", "%27")
 
@@ -24,7 +24,7 @@ def play(replay: Replay) -> None:
             ("GET", f"/workspaces/{text}/activity", None),
             ("GET", f"/workspaces/{text}", None),
             ("DELETE", f"/workspaces/{text}", None),
-            ("POST", "/registry/register", {"id": text, "url": "http://203.0.113.7:8000/", "agent_card": {}}),
+            ("POST", "/registry/register", {"id": text, "url": NOWHERE, "agent_card": {}}),
             ("POST", "/registry/heartbeat", {"workspace_id": text}),
         )
         for method, path, body in asked:

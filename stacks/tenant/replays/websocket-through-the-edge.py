@@ -36,34 +36,34 @@ def frame(file: BinaryIO) -> tuple[int, bytes]:
     return head[0] & 0x0F, file.read(size)
 
 
-def heard(file: BinaryIO, workspace_id: str) -> str:
-    """Return the first event of a workspace, empty when the connection ends before."""
+def heard(file: BinaryIO, workspace_id: str) -> bool:
+    """Say whether the heartbeat of a workspace comes before the connection ends. What it changes is told before it."""
     for _ in range(MOST):
         kind, payload = frame(file)
         if not payload:
-            return ""
+            return False
         event = json.loads(payload) if kind == TEXT else {}
-        if event.get("workspace_id") == workspace_id:
-            return str(event.get("event"))
-    return ""
+        if (event.get("workspace_id"), event.get("event")) == (workspace_id, "WORKSPACE_HEARTBEAT"):
+            return True
+    return False
 
 
 def play(replay: Replay) -> None:
     """Listen to every tenant, and let something happen."""
     for tenant in replay.tenants():
         workspace = replay.workspace(tenant)
-        status, event = listen(tenant, workspace)
+        status, came = listen(tenant, workspace)
         replay.check(status == 101, f"{tenant.name} opens a WebSocket through the edge (status {status})")
-        replay.check(event == "WORKSPACE_HEARTBEAT", f"an event of {tenant.name} comes through it ({event!r})")
+        replay.check(came, f"an event of {tenant.name} comes through it")
 
 
-def listen(tenant: Tenant, workspace_id: str) -> tuple[int, str]:
-    """Open a WebSocket and cause an event: the status, and the event that came."""
+def listen(tenant: Tenant, workspace_id: str) -> tuple[int, bool]:
+    """Open a WebSocket and cause an event: the status, and whether it came."""
     key = base64.b64encode(secrets.token_bytes(16)).decode()
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", key)]
     with stream(tenant.edge, "/ws", [*tenant.headers(), *upgrade]) as (status, file):
         if status != 101:
-            return status, ""
+            return status, False
         tenant.call("POST", "/registry/heartbeat", {"workspace_id": workspace_id})
         return status, heard(file, workspace_id)
 

@@ -22,7 +22,7 @@ INSIDE = (
     "http://169.254.169.254/latest/meta-data/",
     "file:///etc/passwd",
 )
-OUTSIDE = "http://203.0.113.7:8000/"
+OUTSIDE = "http://10.1.2.3:8000/"  # fine where a control plane runs the agents; nothing is sent there
 
 
 def play(replay: Replay) -> None:

@@ -122,7 +122,7 @@ def test_who_is_counted(peer: str, forwarded: str, client: str) -> None:
 
 async def _resolve(host: str) -> list[str]:
     if host == "inner.example":
-        return ["203.0.113.1", "127.0.0.1"]
+        return ["192.88.99.1", "127.0.0.1"]
     raise OSError("no such name")
 
 
@@ -137,14 +137,21 @@ def check(url: str, **options: bool) -> str:
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("http://203.0.113.1:1/", ""),
+        ("http://203.0.113.1:1/", "TEST-NET-3"),
+        ("http://100.64.0.1/", "carrier-grade"),
+        ("http://[fc00::1]/", "non-routable"),
+        ("http://[2001:db8::1]/", "documentation"),
+        ("http://[fd00::1]/", ""),
         ("http://localhost:1/", ""),
         ("http://10.0.0.1/", ""),
-        ("http://inner.example/", "loopback"),
+        (
+            "http://inner.example/",
+            '"inner.example" resolves to forbidden address: url targets a blocked address: loopback',
+        ),
         ("http://[::ffff:127.0.0.1]/", "loopback"),
         ("http://0.0.0.0/", "unspecified"),
         ("http://[fe80::1]/", "link-local"),
-        ("http:///x", "no host"),
+        ("http:///x", 'hostname "" cannot be resolved'),
         ("file:///etc/passwd", "scheme"),
     ],
 )

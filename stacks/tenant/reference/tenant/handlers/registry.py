@@ -20,6 +20,8 @@ from tenant.store import BadId, CacheDown, Changes, Store, StoreError, Workspace
 LIVE_FOR = 180  # seconds without a heartbeat until an agent counts as gone; contract 2.2
 URL_FOR = 300  # seconds that an address is remembered; contract 2.2
 DEGRADED_AT = 0.5  # share of failed tasks
+WELL_BELOW = 0.1
+WEDGED = "wedged"  # what an agent says of itself when it takes no work any more
 BAD_BODY = "invalid request body"
 AGENT_PORT = 8000
 REVIVED = ("offline", "provisioning", "awaiting_agent", "failed")
@@ -90,15 +92,17 @@ async def heartbeat(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Take an agent's heartbeat: numbers, and from the error rate whether it is degraded."""
     fields = await call.fields(BAD_BODY)
     with complains(BAD_BODY):
-        workspace_id, changes = fields.needed("workspace_id"), _beat(fields)
+        workspace_id, changes, runtime_state = fields.needed("workspace_id"), _beat(fields), fields.text("runtime_state")
     await access.own_token_if_any(tenant, call.request, workspace_id)
     with tenant.blamed("failed to update"):
         workspace = await tenant.store.get(workspace_id)
         if workspace is None and not tenant.has(Defect.UNKNOWN_IDS_PASS):
             raise refusal(404, "workspace not found")
         if workspace:
-            status = next_status(workspace.status, changes["last_error_rate"])
+            status = next_status(workspace.status, changes["last_error_rate"], runtime_state)
             await tenant.store.change(workspace_id, {**changes, "status": status})
+            if status != workspace.status:
+                tenant.hub.publish(Event(f"WORKSPACE_{status.upper()}", workspace_id, _reason(workspace.status, status, changes)))
     await _remember(tenant, workspace_id)
     payload = {"active_tasks": changes["active_tasks"], "uptime_seconds": changes["uptime_seconds"]}
     tenant.hub.publish(Event("WORKSPACE_HEARTBEAT", workspace_id, payload))
@@ -115,11 +119,23 @@ def _beat(fields: Fields) -> Changes:
     }
 
 
-def next_status(status: str, error_rate: float) -> str:
-    """Say what a workspace is after a heartbeat: what a person decided (paused, removed) stays."""
-    if status in ("online", "degraded"):
-        return "degraded" if error_rate >= DEGRADED_AT else "online"
+def next_status(status: str, error_rate: float, runtime_state: str = "") -> str:
+    """Say what a workspace is after a heartbeat: what a person decided (paused, removed) stays.
+
+    It is degraded when it says itself that it is stuck, or fails too often, and well again only when it does neither any more.
+    """
+    if status == "online":
+        return "degraded" if runtime_state == WEDGED or error_rate >= DEGRADED_AT else "online"
+    if status == "degraded":
+        return "online" if not runtime_state and error_rate < WELL_BELOW else "degraded"
     return "online" if status in REVIVED else status
+
+
+def _reason(before: str, status: str, changes: Changes) -> dict[str, Any]:
+    """Give the payload of the event that says so."""
+    if status == "degraded":
+        return {"error_rate": changes["last_error_rate"], "sample_error": changes["last_sample_error"]}
+    return {"recovered_from": before} if before == "provisioning" else {}
 
 
 def related(one: Workspace, other: Workspace) -> bool:
