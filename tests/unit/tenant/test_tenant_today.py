@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from stub.settings import Profile
+from tenant.handlers import registry
 from tenant_bench import Bench, Clock, Running, bench, running
 from tenant_memory import activity
 
@@ -245,6 +246,25 @@ async def _listeners(client: Client, number: int) -> None:
             await asyncio.sleep(0.001)
 
 
+@pytest.mark.parametrize(
+    ("before", "rate", "state", "after"),
+    [
+        ("online", 0.49, "", "online"),
+        ("online", 0.5, "", "degraded"),
+        ("online", 0.0, "wedged", "degraded"),
+        ("degraded", 0.1, "", "degraded"),
+        ("degraded", 0.09, "wedged", "degraded"),
+        ("degraded", 0.09, "", "online"),
+        ("offline", 0.9, "", "online"),
+        ("provisioning", 0.0, "", "online"),
+        ("paused", 0.0, "", "paused"),
+        ("removed", 0.0, "", "removed"),
+    ],
+)
+def test_what_a_workspace_is_after_a_heartbeat(before: str, rate: float, state: str, after: str) -> None:
+    assert registry.next_status(before, rate, state) == after
+
+
 def test_an_agent_hears_of_its_family_and_the_canvas_of_all() -> None:
     async def story(client: Client) -> None:
         ids = [(await client("POST", "/workspaces", ORG, ADMIN, body={"name": name}))[1]["id"] for name in ("one", "two")]
@@ -257,8 +277,13 @@ def test_an_agent_hears_of_its_family_and_the_canvas_of_all() -> None:
             assert (await client("POST", "/registry/heartbeat", ORG, body={"workspace_id": workspace}))[0] == 200
         async with asyncio.timeout(5):
             heard = [json.loads(await wire.first_frame(agent[0]))["workspace_id"]]
-            seen = [json.loads(await wire.first_frame(canvas[0]))["workspace_id"] for _ in range(2)]
-        assert (heard, seen) == ([ids[1]], [below, ids[1]])
+            frames = [json.loads(await wire.first_frame(canvas[0])) for _ in range(4)]
+        assert heard == [ids[1]]
+        # What a heartbeat changes is told before it.
+        assert [(one["event"], one["workspace_id"]) for one in frames] == [
+            (event, one) for one in (below, ids[1]) for event in ("WORKSPACE_ONLINE", "WORKSPACE_HEARTBEAT")
+        ]
+        assert frames[0]["payload"] == {"recovered_from": "provisioning"}
         for _, writer in (agent, canvas):
             writer.close()
             await writer.wait_closed()
