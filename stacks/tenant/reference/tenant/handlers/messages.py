@@ -30,13 +30,13 @@ async def send(tenant: Tenant, call: Call) -> web.StreamResponse:
     caller = call.request.headers.get("X-Workspace-ID", "")
     if caller.startswith(RESERVED):
         raise refusal(403, "invalid caller ID")
+    if caller and caller != call.id:
+        await _caller(tenant, call, caller)
     body = await call.request.read()
     try:
         message = parse(body)
     except BadBody as failure:
         raise refusal(400, "invalid JSON") from failure
-    if caller and caller != call.id:
-        await _caller(tenant, call, caller)
     workspace = await found(tenant, call.id, "lookup failed")
     if workspace.delivery_mode == "poll":
         return await _queue(tenant, workspace, message, caller)

@@ -51,8 +51,8 @@ async def viewport(tenant: Tenant, _call: Call) -> web.StreamResponse:
 
 async def save_viewport(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Keep the canvas's viewport."""
-    fields = await call.fields("invalid request body")
-    with complains("invalid request body"), tenant.blamed("failed to save viewport"):
+    fields = await call.fields("invalid viewport data")
+    with complains("invalid viewport data"), tenant.blamed("failed to save viewport"):
         await tenant.store.save_viewport(Viewport(fields.number("x"), fields.number("y"), fields.number("zoom", 1)))
     return as_json({"status": "saved"})
 

@@ -8,10 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from tenant import access
-from tenant.behaviour import Regression
-from tenant.core import Call, Tenant, complains
+from tenant.behaviour import Defect, Regression
+from tenant.core import Call, Tenant
 from tenant.credentials import mint
-from tenant.fields import Fields
+from tenant.fields import BadBody, Fields
 from tenant.replies import as_json, refusal
 from tenant.store import BadId, Token
 
@@ -66,9 +66,10 @@ async def mint_org(tenant: Tenant, call: Call) -> web.StreamResponse:
     call.headers[:] = [(name, value) for name, value in call.headers if name not in counted] + spent.headers
     if not spent.allowed:
         return as_json({"error": "rate limit exceeded", "retry_after": spent.reset}, 429)
-    body = await call.request.read()
-    with complains("invalid request body"):
-        name = Fields.of(body).text("name") if body else ""
+    try:
+        name = Fields.of(await call.request.read()).text("name")
+    except BadBody:  # a name is all that a body can give, and a token needs none
+        name = ""
     if len(name) > MAX_NAME:
         raise refusal(400, f"name too long (max {MAX_NAME} chars)")
     token = mint()
@@ -76,7 +77,8 @@ async def mint_org(tenant: Tenant, call: Call) -> web.StreamResponse:
     with tenant.blamed("failed to create token"):
         token_id = await tenant.store.add_org_token(name, token.digest, token.prefix, maker)
     warning = "copy this token now; it will not be shown again"
-    return as_json({"id": token_id, "prefix": token.prefix, "name": name, "auth_token": token.secret, "warning": warning})
+    named = {"name": name} if name else {}
+    return as_json({"id": token_id, "prefix": token.prefix, **named, "auth_token": token.secret, "warning": warning})
 
 
 async def list_org(tenant: Tenant, _call: Call) -> web.StreamResponse:
@@ -89,11 +91,13 @@ async def list_org(tenant: Tenant, _call: Call) -> web.StreamResponse:
 
 async def revoke_org(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Revoke one."""
-    with tenant.blamed("failed to revoke token"):
+    with tenant.blamed("failed to revoke"):
         try:
             revoked = await tenant.store.revoke_org_token(call.id)
         except BadId:
+            if tenant.has(Defect.UNPARSED_IDS):
+                raise
             revoked = False
     if not revoked:
-        raise refusal(404, "token not found")
+        raise refusal(404, "token not found or already revoked")
     return as_json({"revoked": call.id})
