@@ -3,13 +3,13 @@
 # issue: "contract 3.5"
 # bug_class: behind a proxy everybody is the proxy
 # timeout: 30
-# needs: shared
+# needs: exclusive
 # break: { tenant: [one-bucket] }
 # ///
 """Clients behind the edge are counted one by one, so that one of them cannot use up what the others have.
 
 Through the edge this is two clients: on its inner side it has another address. Past the edge it stands where the edge stands,
-and names clients that nobody else can be.
+and names clients that nobody else can be. Other replays are these two clients as well, so none may run beside it.
 """
 
 from __future__ import annotations
