@@ -353,3 +353,28 @@ def test_a_workspace_moves_but_not_below_itself() -> None:
         assert (status, answer["children_count"]) == (409, 2)
 
     play(story)
+
+
+def test_a_token_of_the_organisation_needs_no_name_and_is_revoked_once() -> None:
+    async def story(client: Client) -> None:
+        for body in (None, [], {"name": {}}):
+            status, made = await client("POST", "/org/tokens", ORG, ADMIN, body=body)
+            assert (status, "name" in made) == (200, False)
+        _, listed = await client("GET", "/org/tokens", ORG, ADMIN)
+        assert {frozenset(row) for row in listed["tokens"]} == {frozenset({"id", "prefix", "created_at", "created_by"})}
+        place = f"/org/tokens/{listed['tokens'][0]['id']}"
+        assert (await client("DELETE", place, ORG, ADMIN))[0] == 200
+        again = await client("DELETE", place, ORG, ADMIN)
+        assert again == (404, {"error": "token not found or already revoked"})
+
+    play(story)
+
+
+def test_a_message_is_an_object() -> None:
+    async def story(client: Client) -> None:
+        box = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "box", "delivery_mode": "poll"}))[1]["id"]
+        for body in ("x", [], 7):
+            answer = await client("POST", f"/workspaces/{box}/a2a", ORG, ADMIN, body=body)
+            assert answer == (400, {"error": "invalid JSON"})
+
+    play(story)

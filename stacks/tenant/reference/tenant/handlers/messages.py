@@ -37,6 +37,8 @@ async def send(tenant: Tenant, call: Call) -> web.StreamResponse:
         message = parse(body)
     except BadBody as failure:
         raise refusal(400, "invalid JSON") from failure
+    if message is not None and not isinstance(message, dict):
+        raise refusal(400, "invalid JSON")
     workspace = await found(tenant, call.id, "lookup failed")
     if workspace.delivery_mode == "poll":
         return await _queue(tenant, workspace, message, caller)

@@ -86,6 +86,7 @@ async def list_org(tenant: Tenant, _call: Call) -> web.StreamResponse:
     with tenant.blamed("query failed"):
         tokens = await tenant.store.org_tokens()
     rows = [{**shown(token), "name": token.name, "created_by": token.created_by} for token in tokens]
+    rows = [{key: value for key, value in row.items() if value} for row in rows]  # what is not known is left out, as recorded
     return as_json({"tokens": rows, "count": len(rows)})
 
 
