@@ -122,7 +122,7 @@ def _seed(paths: Paths, run_id: str | None) -> int:
 def _down(paths: Paths, run_id: str | None) -> int:
     left = life.take_down(paths, run_id)
     for text in left:
-        complain(f"left: {text}")
+        complain(text)
     return life.LeftError.exit_code if left else 0
 
 
