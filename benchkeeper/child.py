@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_PIECE = 1 << 16
+_KEPT = 1 << 17
 
 
 def run(command: Sequence[str], **options: Any) -> int:
@@ -40,3 +46,35 @@ def run(command: Sequence[str], **options: Any) -> int:
         if interrupted:
             raise KeyboardInterrupt
         return code
+
+
+def run_told(command: Sequence[str], last: int, **options: Any) -> tuple[int, list[str]]:
+    """As `run`, its output on ours as it comes; return its exit code and the last lines of that output (at most `last`).
+
+    A daemon that it leaves behind with its output open is not waited for longer than a second.
+
+    Raises:
+        KeyboardInterrupt: after the child has ended.
+    """
+    kept = bytearray()
+    reading, writing = os.pipe()
+
+    def relay() -> None:
+        with os.fdopen(reading, "rb", buffering=0) as stream:
+            # Not by lines: dots and dialogs of a tool must show at once.
+            while piece := stream.read(_PIECE):
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+                kept.extend(piece)
+                del kept[:-_KEPT]
+
+    sys.stdout.flush()
+    relaying = threading.Thread(target=relay, daemon=True)
+    relaying.start()
+    try:
+        code = run(command, stdout=writing, stderr=subprocess.STDOUT, **options)
+    finally:
+        os.close(writing)
+        relaying.join(timeout=1)
+    lines = bytes(kept).decode("utf-8", "replace").splitlines()
+    return code, [line.rstrip() for line in lines[-last:]]

@@ -19,20 +19,29 @@ if TYPE_CHECKING:
     from benchkeeper.options import TestOptions
 
 
+# What failed is told again at the very end, with its last lines: of a long output often only the end is seen.
+_LAST_LINES = 60
+_failures: dict[str, list[str]] = {}
+
+
 def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
 def _environment(paths: Paths) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.root / "ansible.cfg")}
+    # The tools write into a pipe, which would end their colours where a person looks on.
+    colours = {"FORCE_COLOR": "1", "PY_COLORS": "1"} if sys.stdout.isatty() and "NO_COLOR" not in os.environ else {}
+    return {**os.environ, **colours, "PATH": path, "ANSIBLE_CONFIG": str(paths.root / "ansible.cfg")}
 
 
 def _run(paths: Paths, name: str, command: Sequence[str]) -> bool:
     """Run one tool with its output on the terminal; True when it is content."""
     begun = time.monotonic()
     say("test", f"{name} ...")
-    code = child.run(command, cwd=paths.root, env=_environment(paths))
+    code, last = child.run_told(command, _LAST_LINES, cwd=paths.root, env=_environment(paths))
+    if code != 0:
+        _failures[name] = last
     say("test", f"{'ok' if code == 0 else 'FAILED'}: {name} ({time.monotonic() - begun:.0f} s)")
     return code == 0
 
@@ -76,13 +85,22 @@ def e2e(paths: Paths) -> bool:
 RUNNERS: dict[str, Callable[[Paths], bool]] = {"static": static, "unit": unit, "role": role, "e2e": e2e}
 
 
+def _tell_failures(level: str) -> None:
+    share = max(1, _LAST_LINES // max(1, len(_failures)))
+    for name, last in _failures.items():
+        print(f"\n{name} failed; its last lines once more:")
+        print("\n".join(f"  | {line}" for line in last[-share:]))
+    print(f"{level}: failed: {', '.join(_failures)}")
+
+
 def run_tests(options: TestOptions) -> int:
     """Run the levels asked for, or all; 0 when all are green."""
     paths = checkout()
     begun = time.monotonic()
+    _failures.clear()
     for level in options.levels or LEVELS:
         if not RUNNERS[level](paths):
-            print(f"{level}: failed")
+            _tell_failures(level)
             return 1
     print(f"all green in {time.monotonic() - begun:.0f} s")
     return 0

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -42,3 +43,24 @@ def test_an_interrupted_child_has_the_time_to_put_things_back() -> None:
 def test_an_exit_code_is_passed_on() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from benchkeeper import child; sys.exit(child.run(['false']))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+
+
+def _told(script: str, last: int) -> tuple[str, float]:
+    call = f"child.run_told(['bash', '-c', {script!r}], {last})"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from benchkeeper import child; print({call})"
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout, time.monotonic() - begun
+
+
+def test_output_goes_on_as_it_comes_and_its_end_is_told() -> None:
+    said, _ = _told("echo one; echo two >&2; printf three; exit 3", 2)
+    assert said == "one\ntwo\nthree(3, ['two', 'three'])\n"
+
+
+def test_a_daemon_that_keeps_the_output_open_is_not_waited_for() -> None:
+    said, took = _told("sleep 30 & echo $!", 5)
+    pid = int(said.splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    assert said == f"{pid}\n(0, ['{pid}'])\n"
+    assert took < 15
