@@ -67,6 +67,14 @@ def test_a_role_has_a_molecule_scenario(role: Path) -> None:
     assert (ROOT / "molecule" / role.name / "molecule.yml").is_file()
 
 
+@pytest.mark.parametrize("scenario", sorted(ROOT.glob("molecule/*/molecule.yml")), ids=lambda path: path.parent.name)
+def test_a_scenario_that_prepares_does_so_each_time(scenario: Path) -> None:
+    """Molecule keeps `prepared` beside no checkout but in the user's home: a second clone at this path would not be prepared."""
+    loaded = yaml.safe_load(scenario.read_text(encoding="utf-8")) or {}
+    steps = loaded.get("scenario", {}).get("test_sequence", [])
+    assert "prepare" not in steps or "destroy" in steps[: steps.index("prepare")]
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_a_module_is_documented(module: Path) -> None:
     texts: dict[str, str] = {}
