@@ -28,6 +28,7 @@ collections_path = {ROOT}/collections
 roles_path = roles
 callback_plugins = {ROOT}/plugins/callback
 callbacks_enabled = benchkeeper.core.events
+pipelining = True
 """
 HOSTS = f"""
 all:
