@@ -255,6 +255,16 @@ def test_fixed_parts_of_a_path_win_over_parameters() -> None:
     assert table.find("POST", "/a/b") is None
 
 
+def test_the_rest_of_a_path_is_one_parameter_and_what_is_named_wins_over_it() -> None:
+    routes = (Route("GET", "/a/*rest", Who.ADMIN, _handler), Route("GET", "/a/:id/x", Who.ANYBODY, _handler))
+    table = Table(routes)
+    for path, rest in (("/a/", ""), ("/a/b", "b"), ("/a/b/c", "b/c"), ("/a//", "/")):
+        found = table.find("GET", path)
+        assert found == (routes[0], {"rest": rest}), path
+    assert table.find("GET", "/a/b/x") == (routes[1], {"id": "b"})
+    assert table.find("GET", "/a") is None
+
+
 def test_no_route_is_there_twice() -> None:
     assert len({(route.method, route.path) for route in (*ROUTES, *CURRENT_ROUTES)}) == len(ROUTES) + len(CURRENT_ROUTES)
 

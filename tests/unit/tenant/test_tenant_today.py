@@ -330,6 +330,70 @@ def test_a_redirect_cannot_carry_a_line_break() -> None:
     play(story, TENANT_DEFECTS="early-redirect")
 
 
+def test_what_only_the_product_does_is_asked_for_as_there_and_then_told() -> None:
+    """It used to fall to the UI, which answers anybody."""
+
+    async def story(client: Client) -> None:
+        one = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "one"}))[1]["id"]
+        unbuilt = (501, {"error": "not a part of this tenant"})
+        for path, answer in (
+            ("/admin/secrets", (200, [])),
+            ("/events/x", unbuilt),
+            (f"/workspaces/{one}/memories", (200, [])),
+            (f"/workspaces/{one}/files/a/b", unbuilt),
+            (f"/workspaces/{one}/terminal", unbuilt),
+        ):
+            assert (await client("GET", path, ORG))[0] == 401, path
+            assert await client("GET", path, ORG, ADMIN) == answer, path
+        assert (await client("POST", "/webhooks/github", ORG))[0] == 501
+
+    play(story)
+
+
+def test_who_may_use_the_queue_the_test_token_and_a_workspace_s_fields() -> None:
+    """Seen at the real server: its table of routes says who may, and where a handler asks by itself."""
+
+    async def story(client: Client) -> None:
+        one = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "one"}))[1]["id"]
+        token = (await client("POST", f"/workspaces/{one}/tokens", ORG, ADMIN))[1]["auth_token"]
+        own = ("Authorization", f"Bearer {token}")
+        queue = f"/workspaces/{one}/a2a/queue/"
+        absent, broken = (404, {"error": "queue item not found"}), (500, {"error": "lookup failed"})
+        for item, headers, answer in (
+            (one, (), absent),
+            (one, (own,), absent),
+            ("x", (), absent),
+            ("x", (ADMIN,), absent),
+            ("x", (own,), broken),
+            ("x", (("X-Workspace-ID", "anything"),), broken),
+        ):
+            assert await client("GET", f"{queue}{item}", ORG, *headers) == answer, (item, headers)
+        assert await client("GET", f"/admin/workspaces/{one}/test-token", ORG) == (404, {"error": "not found"})
+        assert (await client("PATCH", f"/workspaces/{one}", ORG, body={"role": "r"}))[0] == 401
+        assert await client("PATCH", f"/workspaces/{one}", ORG, own, body={"role": "r"}) == (200, {"status": "updated"})
+
+    play(story)
+
+
+def test_a_workspace_s_state_is_its_own_from_its_first_token_on() -> None:
+    async def story(client: Client) -> None:
+        one = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "one"}))[1]["id"]
+        path = f"/workspaces/{one}/state"
+        known = {"workspace_id": one, "status": "provisioning", "deleted": False, "paused": False}
+        assert (await client("GET", path, ORG))[0] == 401
+        assert await client("GET", path, ORG, ADMIN) == (200, known)
+        token = (await client("POST", f"/workspaces/{one}/tokens", ORG, ADMIN))[1]["auth_token"]
+        assert await client("GET", path, ORG, ADMIN) == (401, {"error": "invalid workspace auth token"})
+        assert await client("GET", path, ORG, ("Authorization", f"Bearer {token}")) == (200, known)
+        assert (await client("DELETE", f"/workspaces/{one}?confirm=true", ORG, ADMIN))[0] == 200
+        gone = {"workspace_id": one, "status": "removed", "deleted": True}
+        assert await client("GET", path, ORG, ADMIN) == (404, gone)
+        nobody = "99999999-9999-4999-8999-999999999999"
+        assert await client("GET", f"/workspaces/{nobody}/state", ORG, ADMIN) == (404, {"workspace_id": nobody, "deleted": True})
+
+    play(story)
+
+
 def test_a_workspace_moves_but_not_below_itself() -> None:
     async def story(client: Client) -> None:
         async def made(name: str, **more: str) -> str:

@@ -129,7 +129,7 @@ class Pipeline:
         elif route.who is Who.CANVAS:
             await access.canvas(self.tenant, call.request)
         elif route.who is Who.ITSELF:
-            await access.own_token_strictly(self.tenant, call.request, call.id)
+            await access.itself(self.tenant, call.request, call.id)
 
 
 def malformed(call: Call) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,7 @@ from tenant.handlers.registry import may_talk
 from tenant.handlers.workspaces import found
 from tenant.hub import Event
 from tenant.replies import as_json, refusal
-from tenant.store import Activity, BadId, Workspace
+from tenant.store import Activity, BadId, StoreError, Workspace, is_id
 
 PLAIN_JSON = "application/json"
 # Names that the platform itself uses as callers; nobody outside may.
@@ -106,6 +107,13 @@ async def _unreachable(tenant: Tenant, workspace: Workspace) -> web.StreamRespon
     return as_json({"error": text, "restarting": True}, 503)
 
 
-async def queued(_tenant: Tenant, _call: Call) -> web.StreamResponse:
+async def queued(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Look up a queued message: agents that poll read their activity, so nothing is ever in this queue."""
+    token = access.token_of(call.request)
+    known = bool(call.request.headers.get("X-Workspace-ID"))
+    if not known and token:
+        with contextlib.suppress(StoreError):
+            known = await tenant.store.use_token(digest(token))
+    if known and not is_id(call.params["item"]):
+        raise refusal(500, "lookup failed")
     raise refusal(404, "queue item not found")

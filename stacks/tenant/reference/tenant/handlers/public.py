@@ -32,6 +32,11 @@ async def nothing(_tenant: Tenant, _call: Call) -> web.StreamResponse:
     return as_json([])
 
 
+async def unbuilt(_tenant: Tenant, _call: Call) -> web.StreamResponse:
+    """Say that the product does this and this tenant does not."""
+    return as_json({"error": "not a part of this tenant"}, 501)
+
+
 async def liveness(tenant: Tenant, _call: Call) -> web.StreamResponse:
     """Say which parts of the server work."""
     return as_json({"subsystems": {"events": {"listeners": tenant.hub.listeners}}})

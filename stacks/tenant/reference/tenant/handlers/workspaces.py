@@ -16,7 +16,7 @@ from tenant.credentials import mint
 from tenant.fields import Fields
 from tenant.hub import Event
 from tenant.replies import Refusal, as_json, refusal
-from tenant.store import BadId, CacheDown, Changes, Workspace, is_id
+from tenant.store import CacheDown, Changes, Workspace, is_id
 
 MAX_NAME = 255
 DEFAULT_TIER = 3
@@ -195,13 +195,13 @@ async def get(tenant: Tenant, call: Call) -> web.StreamResponse:
 
 async def patch(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Change name, role, tier, place or parent."""
+    _need_id(call)
     fields = await call.fields("invalid request body")
     with complains("invalid request body"):
         changes = wanted_changes(fields)
     for name in ("name", "role"):
         if unfit(tenant, str(changes.get(name) or "")):
             raise refusal(400, f"{name} contains invalid characters")
-    _need_id(call)
     with tenant.blamed("failed to update"):
         if changes.get("parent_id") in (call.id, *(child.id for child in await below(tenant, call.id))):
             raise refusal(422, "a workspace cannot be below itself")
@@ -291,14 +291,14 @@ def _ask(children: list[Workspace]) -> dict[str, Any]:
 
 async def state(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Tell an agent whether it still should be there."""
-    try:
+    with tenant.blamed("query failed"):
         workspace = await tenant.store.get(call.id)
-    except BadId:
-        workspace = None
     if workspace is None:
-        return as_json({"workspace_id": call.id, "status": "removed", "deleted": True, "paused": False})
-    gone, paused = workspace.status == "removed", workspace.status == "paused"
-    return as_json({"workspace_id": workspace.id, "status": workspace.status, "deleted": gone, "paused": paused})
+        return as_json({"workspace_id": call.id, "deleted": True}, 404)
+    about = {"workspace_id": workspace.id, "status": workspace.status}
+    if workspace.status == "removed":
+        return as_json({**about, "deleted": True}, 404)
+    return as_json({**about, "deleted": False, "paused": workspace.status == "paused"})
 
 
 async def model(_tenant: Tenant, _call: Call) -> web.StreamResponse:
@@ -306,6 +306,7 @@ async def model(_tenant: Tenant, _call: Call) -> web.StreamResponse:
     return as_json({"model": "", "source": "default"})
 
 
-async def secret_values(_tenant: Tenant, _call: Call) -> web.StreamResponse:
+async def secret_values(_tenant: Tenant, call: Call) -> web.StreamResponse:
     """Give an agent its secrets: this tenant has none."""
+    _need_id(call)
     return as_json({})
