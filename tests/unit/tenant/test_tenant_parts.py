@@ -265,6 +265,13 @@ def test_the_rest_of_a_path_is_one_parameter_and_what_is_named_wins_over_it() ->
     assert table.find("GET", "/a") is None
 
 
+@pytest.mark.parametrize("first", ["bundles", "orgs", "webhooks", "channels"])
+def test_answers_of_every_part_of_the_api_may_load_nothing(first: str) -> None:
+    strict = ("Content-Security-Policy", "default-src 'self'")
+    assert headers.security(f"/{first}")[0] == headers.security(f"/{first}/x")[0] == strict
+    assert headers.security(f"/{first}x")[0] != strict
+
+
 def test_no_route_is_there_twice() -> None:
     assert len({(route.method, route.path) for route in (*ROUTES, *CURRENT_ROUTES)}) == len(ROUTES) + len(CURRENT_ROUTES)
 

@@ -394,6 +394,22 @@ def test_a_workspace_s_state_is_its_own_from_its_first_token_on() -> None:
     play(story)
 
 
+def test_what_cannot_be_paused_or_started_again_is_told_as_there() -> None:
+    async def story(client: Client) -> None:
+        one = (await client("POST", "/workspaces", ORG, ADMIN, body={"name": "one"}))[1]["id"]
+        nobody = "99999999-9999-4999-8999-999999999999"
+        paused, working = "workspace not found or already paused", "workspace not found or not paused"
+        assert await client("POST", f"/workspaces/{one}/resume", ORG, ADMIN) == (404, {"error": working})
+        assert (await client("POST", f"/workspaces/{one}/pause", ORG, ADMIN))[0] == 200
+        for which in (one, nobody):
+            assert await client("POST", f"/workspaces/{which}/pause", ORG, ADMIN) == (404, {"error": paused}), which
+        assert await client("POST", f"/workspaces/{nobody}/resume", ORG, ADMIN) == (404, {"error": working})
+        token = f"/workspaces/{one}/tokens/{nobody}"
+        assert await client("DELETE", token, ORG, ADMIN) == (404, {"error": "token not found or already revoked"})
+
+    play(story)
+
+
 def test_a_workspace_moves_but_not_below_itself() -> None:
     async def story(client: Client) -> None:
         async def made(name: str, **more: str) -> str:

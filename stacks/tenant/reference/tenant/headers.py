@@ -21,6 +21,10 @@ API = frozenset(
         "admin",
         "plugins",
         "ws",
+        "bundles",
+        "orgs",
+        "webhooks",
+        "channels",
     },
 )
 STRICT = "default-src 'self'"

@@ -24,9 +24,10 @@ async def restart(tenant: Tenant, call: Call) -> web.StreamResponse:
 
 async def pause(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Pause a workspace and what is below it. The control plane is not told (recorded)."""
-    workspace = await found(tenant, call.id)
-    if workspace.status in ("removed", "paused"):
-        raise refusal(404, "workspace not found")
+    with tenant.blamed("lookup failed"):
+        workspace = await tenant.store.get(call.id)
+    if workspace is None or workspace.status in ("removed", "paused"):
+        raise refusal(404, "workspace not found or already paused")
     with tenant.blamed("failed to pause workspace"):
         family = [workspace, *await below(tenant, workspace.id)]
         for member in family:
@@ -36,8 +37,9 @@ async def pause(tenant: Tenant, call: Call) -> web.StreamResponse:
 
 async def resume(tenant: Tenant, call: Call) -> web.StreamResponse:
     """Start a paused workspace, and those below it, again."""
-    workspace = await found(tenant, call.id)
-    if workspace.status != "paused":
+    with tenant.blamed("lookup failed"):
+        workspace = await tenant.store.get(call.id)
+    if workspace is None or workspace.status != "paused":
         raise refusal(404, "workspace not found or not paused")
     with tenant.blamed("failed to resume workspace"):
         family = [workspace, *(child for child in await below(tenant, workspace.id) if child.status == "paused")]

@@ -55,7 +55,7 @@ async def revoke_workspace(tenant: Tenant, call: Call) -> web.StreamResponse:
     with tenant.blamed("failed to revoke token"):
         known = tenant.has(Regression.UNDEAD_TOKENS) or await tenant.store.revoke_tokens([call.id], call.params["token"])
         if not known:
-            raise refusal(404, "token not found")
+            raise refusal(404, "token not found or already revoked")
     return as_json({"status": "revoked"})
 
 
