@@ -350,7 +350,11 @@ def test_what_only_the_product_does_is_asked_for_as_there_and_then_told() -> Non
     play(story)
 
 
-def test_who_may_use_the_queue_the_test_token_and_a_workspace_s_fields() -> None:
+@pytest.mark.parametrize(
+    ("defects", "broken"),
+    [("", (400, {"error": "invalid workspace ID"})), ("unparsed-ids", (500, {"error": "lookup failed"}))],
+)
+def test_who_may_use_the_queue_the_test_token_and_a_workspace_s_fields(defects: str, broken: tuple[int, Any]) -> None:
     """Seen at the real server: its table of routes says who may, and where a handler asks by itself."""
 
     async def story(client: Client) -> None:
@@ -358,7 +362,7 @@ def test_who_may_use_the_queue_the_test_token_and_a_workspace_s_fields() -> None
         token = (await client("POST", f"/workspaces/{one}/tokens", ORG, ADMIN))[1]["auth_token"]
         own = ("Authorization", f"Bearer {token}")
         queue = f"/workspaces/{one}/a2a/queue/"
-        absent, broken = (404, {"error": "queue item not found"}), (500, {"error": "lookup failed"})
+        absent = (404, {"error": "queue item not found"})
         for item, headers, answer in (
             (one, (), absent),
             (one, (own,), absent),
@@ -372,7 +376,7 @@ def test_who_may_use_the_queue_the_test_token_and_a_workspace_s_fields() -> None
         assert (await client("PATCH", f"/workspaces/{one}", ORG, body={"role": "r"}))[0] == 401
         assert await client("PATCH", f"/workspaces/{one}", ORG, own, body={"role": "r"}) == (200, {"status": "updated"})
 
-    play(story)
+    play(story, TENANT_DEFECTS=defects)
 
 
 def test_a_workspace_s_state_is_its_own_from_its_first_token_on() -> None:

@@ -84,6 +84,12 @@ OTHERS: tuple[tuple[str, str, str], ...] = (
 )
 # Lists of what this tenant never has: who may, path.
 EMPTY: tuple[tuple[str, str], ...] = (
+    ("admin", "/settings/secrets"),
+    ("admin", "/events"),
+    ("admin", "/templates"),
+    ("admin", "/approvals/pending"),
+    ("admin", "/org/templates"),
+    ("workspace", "/secrets"),
     ("anybody", "/plugins"),
     ("admin", "/admin/memories/export"),
     ("admin", "/admin/secrets"),

@@ -18,7 +18,7 @@ from tenant.handlers.registry import may_talk
 from tenant.handlers.workspaces import found
 from tenant.hub import Event
 from tenant.replies import as_json, refusal
-from tenant.store import Activity, BadId, StoreError, Workspace, is_id
+from tenant.store import Activity, BadId, StoreError, Workspace, checked
 
 PLAIN_JSON = "application/json"
 # Names that the platform itself uses as callers; nobody outside may.
@@ -114,6 +114,7 @@ async def queued(tenant: Tenant, call: Call) -> web.StreamResponse:
     if not known and token:
         with contextlib.suppress(StoreError):
             known = await tenant.store.use_token(digest(token))
-    if known and not is_id(call.params["item"]):
-        raise refusal(500, "lookup failed")
+    if known:
+        with tenant.blamed("lookup failed"):
+            checked(call.params["item"])
     raise refusal(404, "queue item not found")
